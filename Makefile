@@ -1,0 +1,45 @@
+# Every goal sets up what it needs (scripts/set_up.sh); the stamps below make a second run start at once.
+VENV := .venv
+BIN := $(VENV)/bin
+DEPENDENCIES := $(VENV)/.dependencies-installed
+PROJECT := $(VENV)/.project-installed
+
+.PHONY: help demo test test-all check lock clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
+	@echo "make test       checks and the quick tests"
+	@echo "make test-all   checks and all tests"
+	@echo "make check      ruff, ruff format, mypy"
+	@echo "make lock       write requirements/lock.txt anew from requirements.in"
+	@echo "make clean      remove the environment, the tools, build products and caches (not runs/)"
+
+demo: $(PROJECT)
+	$(BIN)/neuroseg demo --out runs/demo
+
+test: check
+	$(BIN)/python -m pytest -m "not slow" --durations=10
+
+test-all: check
+	$(BIN)/python -m pytest --durations=10
+
+check: $(PROJECT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock:
+	scripts/set_up.sh lock
+
+clean:
+	rm -rf $(VENV) .tools .tools.partial build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(DEPENDENCIES): requirements/lock.txt requirements/uv.txt .python-version scripts/set_up.sh
+	scripts/set_up.sh dependencies
+	@touch $@
+
+$(PROJECT): $(DEPENDENCIES) pyproject.toml
+	scripts/set_up.sh project
+	@touch $@
