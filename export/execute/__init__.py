@@ -1,0 +1,1 @@
+"""Executors: the same quantised graph, run in exact integers by torch."""

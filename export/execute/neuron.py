@@ -1,0 +1,82 @@
+"""The Loihi LIF in exact integers, vectorised over samples; time runs along axis 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from export.graph import DECAY_ONE, V_TH_SHIFT, Lif
+
+STATE_LIMIT = 1 << 23  # u wraps and v saturates at +-2^23 (24-bit state)
+DECAY_BITS = 12
+
+
+@dataclass
+class Extremes:
+    """Smallest and largest values seen: synaptic sums a (weight units), current u and membrane v (state units)."""
+
+    a: tuple[int, int] = (0, 0)
+    u: tuple[int, int] = (0, 0)
+    v: tuple[int, int] = (0, 0)
+    saturated: int = field(default=0)  # neuron-steps at which u wrapped or v was clipped
+
+    def see(self, which: str, values: Tensor) -> None:
+        """Widen one range by a tensor of values."""
+        low, high = getattr(self, which)
+        setattr(self, which, (min(low, int(values.min())), max(high, int(values.max()))))
+
+
+def decayed(x: Tensor, decay: int) -> Tensor:
+    """trunc(x * (4096 - decay) / 4096), rounding toward zero, for int32 x with |x| < 2^24."""
+    kept = DECAY_ONE - decay
+    if kept <= 0:
+        return torch.zeros_like(x)
+    if kept == DECAY_ONE:
+        return x
+    shift = DECAY_BITS
+    if kept & (kept - 1) == 0:  # a power of two needs no product, so int32 is wide enough
+        shift -= kept.bit_length() - 1
+        product = x
+    else:
+        product = x.to(torch.int64) * kept
+    toward_zero = (product >> (product.element_size() * 8 - 1)) & ((1 << shift) - 1)
+    return ((product + toward_zero) >> shift).to(x.dtype)
+
+
+def lif(a: Tensor, params: Lif, bias: Tensor | None = None, extremes: Extremes | None = None) -> Tensor:
+    """Spikes of LIF neurons that start from zero state.
+
+    a       (N, T, ...) int32 synaptic sums
+    bias    broadcastable to (N, ...), int32, weight units; added to the membrane every step
+    returns (N, T, ...) uint8
+
+    Equations: `export.graph.Lif`; overflow as in lava-nc's `PyLifModelBitAcc` (u wraps, v saturates).
+    """
+    u = torch.zeros_like(a[:, 0])
+    v = torch.zeros_like(u)
+    spikes = torch.empty(a.shape, dtype=torch.uint8, device=a.device)
+    push = None if bias is None else bias.to(torch.int32) << V_TH_SHIFT
+    threshold = int(params.v_th) << V_TH_SHIFT
+    for t in range(a.shape[1]):
+        current = decayed(u, params.u_decay) + (a[:, t] << V_TH_SHIFT)
+        u = _wrapped(current)
+        membrane = decayed(v, params.v_decay) + u
+        if push is not None:
+            membrane = membrane + push
+        v = membrane.clamp(-STATE_LIMIT + 1, STATE_LIMIT - 1)
+        if extremes is not None:
+            extremes.see("u", current)
+            extremes.see("v", membrane)
+            extremes.saturated += int((u != current).sum() + (v != membrane).sum())
+        fired = v > threshold
+        spikes[:, t] = fired
+        v = v.masked_fill(fired, 0)
+    return spikes
+
+
+def _wrapped(u: Tensor) -> Tensor:
+    """Wrap past +-2^23 exactly as stock Lava does (2^23 itself is kept, -2^23 is not)."""
+    u = torch.where(u > STATE_LIMIT, u - 2 * STATE_LIMIT, u)
+    return torch.where(u <= -STATE_LIMIT, u + 2 * STATE_LIMIT, u)

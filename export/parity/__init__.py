@@ -1,0 +1,1 @@
+"""Parity: two executions of the same network, compared spike by spike."""

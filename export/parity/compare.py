@@ -1,0 +1,89 @@
+"""Compare the spikes of two executions and find where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import DataError
+from export.graph import Graph
+from export.parity.diagnose import diagnose
+
+Spikes = Mapping[str, NDArray[np.uint8]]
+
+
+def compare(graph: Graph, left: Spikes, right: Spikes, names: tuple[str, str]) -> dict[str, Any]:
+    """Parity JSON of `contracts.md` without the scores (see `add_scores`).
+
+    left, right  population -> uint8 (N, T, C, H, W), logical; populations that only one side has are not compared
+    names        of the two sides, such as ("slayer", "lava")
+    returns      "compared" counts neuron-steps; "first_divergence" is the earliest population, in the order in which
+                 spikes flow, that differs although everything before it agrees
+    raises       DataError when nothing can be compared, or shapes differ
+    """
+    common = [name for name in graph.populations if name in left and name in right]
+    if not common:
+        raise DataError(f"{names[0]} and {names[1]} have no population in common.")
+    rows = [_row(name, left[name], right[name]) for name in common]
+    differing = next((row["name"] for row in rows if row["mismatches"]), None)
+    return {
+        "schema_version": 1,
+        "left": names[0],
+        "right": names[1],
+        "samples": len(left[common[0]]),
+        "compared": sum(row["compared"] for row in rows),
+        "mismatches": sum(row["mismatches"] for row in rows),
+        "populations": rows,
+        "first_divergence": None if differing is None else _divergence(graph, differing, left, right),
+        "miou_left": None,
+        "miou_right": None,
+        "pixel_agreement": None,
+    }
+
+
+def add_scores(
+    result: dict[str, Any],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
+    miou: tuple[float | None, float | None],
+) -> dict[str, Any]:
+    """Fill in mIoU of both sides and the share of pixels (N, H, W) that got the same class."""
+    agreement = float(np.mean(left == right))
+    return {**result, "miou_left": miou[0], "miou_right": miou[1], "pixel_agreement": agreement}
+
+
+def class_maps(graph: Graph, spikes: Spikes) -> NDArray[np.int64]:
+    """(N, H, W): arg-max over channels of the read-out's spike counts; ties go to the lowest class."""
+    counts = np.concatenate([spikes[name].sum(axis=1, dtype=np.int64) for name in graph.outputs], axis=1)
+    maps: NDArray[np.int64] = counts.argmax(axis=1)
+    return maps
+
+
+def _row(name: str, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> dict[str, Any]:
+    if left.shape != right.shape:
+        raise DataError(f"population '{name}' is {left.shape} on the left and {right.shape} on the right.")
+    return {
+        "name": name,
+        "compared": int(left.size),
+        "mismatches": int(np.count_nonzero(left != right)),
+        "rate_left": float(left.mean()),
+        "rate_right": float(right.mean()),
+    }
+
+
+def _divergence(graph: Graph, name: str, left: Spikes, right: Spikes) -> dict[str, Any]:
+    """The first differing neuron-step of a population: earliest sample, then step, then (c, y, x)."""
+    at = np.argwhere(left[name] != right[name])[0]
+    sample, step, *index = (int(i) for i in at)
+    return {
+        "population": name,
+        "step": step,
+        "sample": sample,
+        "index": index,
+        "left": int(left[name][tuple(at)]),
+        "right": int(right[name][tuple(at)]),
+        "cause": diagnose(graph, name, left, right),
+    }

@@ -1,0 +1,120 @@
+"""Why a population differs although everything before it agrees.
+
+Its inputs are known and equal on both sides, so candidate faults can simply be played through: the population is
+simulated once more as one unbroken stream (as Lava runs it) with a wrong delay on one projection, with a wrong or
+missing reset, with another threshold or without its bias. A candidate that reproduces the right-hand spikes exactly is
+the cause; else the pattern of the mismatches says what it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from export.execute.neuron import decayed
+from export.execute.synapse import synaptic_sum
+from export.graph import V_TH_SHIFT, Graph, Lif, Population, to_physical
+
+Spikes = Mapping[str, NDArray[np.uint8]]
+FEW_CHANNELS = 0.25
+STATE_LIMIT = 1 << 23
+
+
+def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
+    """One plain sentence on the likely cause."""
+    population = graph.populations[name]
+    if population.kind == "input":
+        return "the two sides were given different inputs"
+    sums = _sums(graph, population, left)
+    if sums is not None and population.lif is not None:
+        wanted = to_physical(right[name], population.layout)
+        for cause, spikes in _candidates(graph, population, sums):
+            if np.array_equal(spikes, wanted):
+                return cause
+        if max(int(s.abs().max()) for s in sums) << V_TH_SHIFT >= STATE_LIMIT:
+            return "overflow: a synaptic current leaves the chip's 24 bits"
+    return _pattern(left[name], right[name])
+
+
+def _sums(graph: Graph, population: Population, spikes: Spikes) -> list[Tensor] | None:
+    """What each projection delivers: (N T, C', H', W') physical, samples one after the other."""
+    sums = []
+    for projection in graph.into(population.name):
+        source = projection.source
+        while graph.populations[source].kind == "relay":
+            source = graph.into(source)[0].source
+        if source not in spikes:
+            return None
+        given = torch.from_numpy(to_physical(spikes[source], graph.populations[source].layout))
+        sums.append(synaptic_sum(projection, given.flatten(0, 1)))
+    return sums
+
+
+def _candidates(graph: Graph, population: Population, sums: list[Tensor]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    steps, lif = graph.steps, population.lif
+    assert lif is not None
+    total = torch.stack(sums).sum(dim=0).to(torch.int32)
+    if population.kind == "lif":
+        for late in range(1, steps):
+            cause = f"reset: the membrane is reset {late} step(s) after a sample starts, not when it starts"
+            yield cause, _stream(population, lif, total, steps, late)
+        yield "reset: the membrane is not reset between samples", _stream(population, lif, total, steps, None)
+    for lag in (1, -1, 2, -2, 3, -3, 4, -4):
+        when = f"{abs(lag)} step(s) {'late' if lag > 0 else 'early'}"
+        for projection, part in zip(graph.into(population.name), sums, strict=True):
+            shifted = total - part + _shifted(part, lag)
+            yield f"lag: projection '{projection.name}' arrives {when}", _stream(population, lif, shifted, steps, 0)
+    for change in (1, -1):
+        other = replace(lif, v_th=lif.v_th + change)
+        yield f"rounding: the threshold differs by {change}", _stream(population, other, total, steps, 0)
+    if population.bias is not None:
+        silent = replace(population, bias=None)
+        yield "bias: the bias is missing", _stream(silent, lif, total, steps, 0)
+
+
+def _shifted(part: Tensor, lag: int) -> Tensor:
+    """A stream that arrives `lag` steps late (negative: early)."""
+    moved = torch.zeros_like(part)
+    if lag > 0:
+        moved[lag:] = part[:-lag]
+    else:
+        moved[:lag] = part[-lag:]
+    return moved
+
+
+def _stream(population: Population, lif: Lif, total: Tensor, steps: int, late: int | None) -> NDArray[np.uint8]:
+    """Spikes (N, T, C', H', W') of one unbroken run with a reset `late` steps into each sample (None: no reset)."""
+    bias = population.physical_bias()
+    push = torch.zeros(1, dtype=torch.int32)
+    if bias is not None:
+        push = torch.from_numpy(bias.astype(np.int32)) << V_TH_SHIFT
+        push = push if push.ndim == 3 else push[:, None, None]
+    u, v = torch.zeros_like(total[0]), torch.zeros_like(total[0])
+    spikes = torch.zeros(total.shape, dtype=torch.uint8)
+    for t in range(len(total)):
+        if late is not None and t % steps == late:
+            u, v = torch.zeros_like(u), torch.zeros_like(v)
+        u = decayed(u, lif.u_decay) + (total[t] << V_TH_SHIFT)
+        v = decayed(v, lif.v_decay) + u + push
+        fired = v > int(lif.v_th) << V_TH_SHIFT
+        spikes[t] = fired
+        v = v.masked_fill(fired, 0)
+    result: NDArray[np.uint8] = spikes.unflatten(0, (-1, steps)).numpy()
+    return result
+
+
+def _pattern(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> str:
+    wrong = left != right
+    samples = wrong.any(axis=(1, 2, 3, 4))
+    channels = np.flatnonzero(wrong.any(axis=(0, 1, 3, 4)))
+    if not samples[0]:
+        return "reset: the first sample agrees and later ones do not: state is left over from the sample before"
+    if len(channels) <= max(1, FEW_CHANNELS * wrong.shape[2]):
+        listed = ", ".join(map(str, channels[:8]))
+        return f"rounding: only channel(s) {listed} differ: a weight or bias of these is not the same"
+    return "rounding: weights, biases or the threshold of this population are not the same on both sides"

@@ -1,0 +1,219 @@
+"""Pass 1: a torch module becomes a Dataflow.
+
+The module is traced with torch.fx. Its leaves are the modules that describe themselves: `describe() -> dict` with the
+key "op" (see `LEAVES`). Between them only `+`, `*` and module calls may stand; anything else is refused by its dotted
+name. The first value that the module returns is the class map; whatever does not lead to it (auxiliary heads) is left
+out. `export` knows no model: the protocol is all it needs.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from export.dataflow import (
+    Add,
+    Bias,
+    Concat,
+    Convolution,
+    Dataflow,
+    Fire,
+    Host,
+    Image,
+    MaxPool,
+    Nearest,
+    Node,
+    Norm,
+    Product,
+    ReadOut,
+    TransposedConvolution,
+)
+from export.errors import TraceError
+from export.graph import Array, Lif, Shape
+
+Description = Mapping[str, Any]
+Build = Callable[[str, tuple[str, ...], Shape, Description], Node]
+
+
+def trace(module: nn.Module, image_shape: Shape) -> Dataflow:
+    """Read the network out of a module.
+
+    needs    every leaf describes itself and is called once; the module takes images (N, 3, H, W)
+    ensures  nodes in topological order, all of them lead to the read-out, all numbers are finite
+    raises   TraceError naming the module (dotted path) or operation that cannot be expressed
+    """
+    was_training = module.training
+    module.eval()
+    try:
+        traced = _symbolic(module)
+        with torch.no_grad():
+            ShapeProp(traced).propagate(torch.zeros(1, *image_shape))
+    finally:
+        module.train(was_training)
+    output = _first_output(traced.graph)
+    wanted = _ancestors(output)
+    nodes: dict[str, Node] = {}
+    names: dict[fx.Node, str] = {}
+    steps: set[int] = set()
+    for fx_node in traced.graph.nodes:
+        if fx_node in wanted:
+            node = _node(traced, fx_node, names, nodes)
+            names[fx_node] = node.name
+            nodes[node.name] = node
+            if isinstance(node, Fire):
+                steps.add(int(fx_node.meta["tensor_meta"].shape[1]))
+    if len(steps) != 1:
+        raise TraceError(f"all neurons must run the same number of time steps; found {sorted(steps)}.")
+    if not isinstance(nodes[names[output]], ReadOut):
+        raise TraceError(f"the first output must be a read-out; found '{names[output]}'. Return the class map first.")
+    return Dataflow(nodes, names[output], steps.pop())
+
+
+class _Tracer(fx.Tracer):
+    """Stops at modules that describe themselves; refuses leaves of torch.nn that do not."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if hasattr(m, "describe"):
+            return True
+        if m.__module__.startswith("torch.nn") and not isinstance(m, nn.Sequential):
+            raise TraceError(_unsupported(module_qualified_name, type(m).__name__))
+        return False
+
+
+def _symbolic(module: nn.Module) -> fx.GraphModule:
+    tracer = _Tracer()
+    try:
+        return fx.GraphModule(module, tracer.trace(module))
+    except TraceError:
+        raise
+    except (fx.proxy.TraceError, TypeError, ValueError, AttributeError) as error:
+        raise TraceError(
+            f"'{type(module).__name__}' cannot be traced: {error}. Its forward must be a fixed chain of modules, "
+            "without branches on values."
+        ) from error
+
+
+def _unsupported(name: str, kind: str) -> str:
+    return (
+        f"module '{name}' ({kind}) cannot be expressed as neurons and synapses. Supported are "
+        f"{', '.join(sorted(LEAVES))}, '+' of currents and '*' of spikes; replace the module, or give it a describe()."
+    )
+
+
+def _first_output(graph: fx.Graph) -> fx.Node:
+    result = next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
+    while isinstance(result, (tuple, list)):
+        result = result[0]
+    if not isinstance(result, fx.Node):
+        raise TraceError("the module's first output must be the class map (a tensor).")
+    return result
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    found: set[fx.Node] = set()
+    queue = [node]
+    while queue:
+        current = queue.pop()
+        if current not in found:
+            found.add(current)
+            queue.extend(current.all_input_nodes)
+    return found
+
+
+def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], nodes: Mapping[str, Node]) -> Node:
+    inputs = tuple(names[n] for n in node.all_input_nodes)
+    shape = _shape(node)
+    if node.op == "placeholder":
+        return Image(f"({node.name})", (), shape)  # brackets: no module can be called that
+    if node.op == "call_module":
+        name = str(node.target)
+        if name in nodes:
+            raise TraceError(f"module '{name}' is called twice; give each use a module of its own.")
+        description = traced.get_submodule(name).describe()  # type: ignore[operator]  # the leaf test ensures it
+        build = LEAVES.get(description.get("op"))
+        if build is None:
+            raise TraceError(_unsupported(name, f"describes itself as {description.get('op')!r}"))
+        return build(name, inputs, shape, description)
+    kind = OPERATORS.get(node.target) if node.op == "call_function" else None
+    owner = _owner(node)
+    if kind is None:
+        raise TraceError(_unsupported(owner, f"operation {getattr(node.target, '__name__', node.target)}"))
+    if len(node.args) != 2 or not all(isinstance(a, fx.Node) for a in node.args):
+        raise TraceError(f"'{owner}' adds or multiplies with a constant; fold it into a weight.")
+    operands = tuple(names[a] for a in node.args)  # type: ignore[index]  # both operands, also when they are one value
+    count = sum(isinstance(n, kind) and n.name.startswith(f"{owner}.{kind.__name__.lower()}") for n in nodes.values())
+    suffix = f"[{count}]" if count else ""
+    return kind(f"{owner}.{kind.__name__.lower()}{suffix}", operands, shape)
+
+
+def _owner(node: fx.Node) -> str:
+    """Dotted path of the module in whose forward an operator stands."""
+    stack = node.meta.get("nn_module_stack") or {}
+    last = list(stack.values())[-1] if stack else ("", None)
+    return (last[0] if isinstance(last, tuple) else str(last)) or "model"
+
+
+def _shape(node: fx.Node) -> Shape:
+    meta = node.meta.get("tensor_meta")
+    if meta is None or not hasattr(meta, "shape") or len(meta.shape) < 4:
+        raise TraceError(f"'{_owner(node)}' computes something that is not a map (N, ..., C, H, W).")
+    channels, height, width = meta.shape[-3:]
+    return int(channels), int(height), int(width)
+
+
+def _finite(name: str, key: str, value: Any) -> Array:
+    array = np.asarray(value.detach().cpu().double().numpy() if torch.is_tensor(value) else value, dtype=np.float64)
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise TraceError(
+            f"module '{name}': {bad} of {array.size} values of its {key} are NaN or infinite. "
+            "The training diverged there; restart from an earlier checkpoint or lower the learning rate."
+        )
+    return array
+
+
+def _optional(name: str, d: Description, key: str) -> Array | None:
+    return None if d.get(key) is None else _finite(name, key, d[key])
+
+
+def _convolution(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
+    weight, bias = _finite(name, "weight", d["weight"]), _optional(name, d, "bias")
+    return Convolution(name, inputs, shape, weight, bias, d["stride"], d["padding"], d["dilation"], d["groups"])
+
+
+def _transposed(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
+    weight, bias = _finite(name, "weight", d["weight"]), _optional(name, d, "bias")
+    padding, extra = d["padding"], d["output_padding"]
+    return TransposedConvolution(name, inputs, shape, weight, bias, d["stride"], padding, extra, d["groups"])
+
+
+def _norm(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
+    gain, shift, mean, var = (_finite(name, key, d[key]) for key in ("gain", "shift", "mean", "var"))
+    return Norm(name, inputs, shape, gain, shift, mean, var, float(d["eps"]))
+
+
+def _fire(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
+    return Fire(name, inputs, shape, Lif(float(d["v_th"]), int(d["u_decay"]), int(d["v_decay"])))
+
+
+LEAVES: dict[str, Build] = {
+    "conv": _convolution,
+    "conv_transpose": _transposed,
+    "norm": _norm,
+    "bias": lambda name, inputs, shape, d: Bias(name, inputs, shape, _finite(name, "bias", d["bias"])),
+    "lif": _fire,
+    "and": lambda name, inputs, shape, d: Product(name, inputs, shape),
+    "concat": lambda name, inputs, shape, d: Concat(name, inputs, shape),
+    "max_pool": lambda name, inputs, shape, d: MaxPool(name, inputs, shape, d["kernel"], d["stride"], d["padding"]),
+    "nearest": lambda name, inputs, shape, d: Nearest(name, inputs, shape, int(d["up"]), int(d["down"])),
+    "host": lambda name, inputs, shape, d: Host(name, inputs, shape),
+    "readout": lambda name, inputs, shape, d: ReadOut(name, inputs, shape),
+}
+
+OPERATORS: dict[Any, type[Node]] = {operator.add: Add, operator.mul: Product, torch.add: Add, torch.mul: Product}

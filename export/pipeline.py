@@ -1,0 +1,80 @@
+"""The compiler: reading this from top to bottom is reading the product.
+
+trace -> fold_norm -> check_spikes -> lower -> quantize -> prove_range -> balance_delays -> (place) -> write
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import nn
+
+from export.graph import Graph, Shape
+from export.passes.balance_delays import DelayReport, balance_delays
+from export.passes.check_spikes import check_spikes
+from export.passes.fold_norm import fold_norm
+from export.passes.lower import lower
+from export.passes.prove_range import prove_range
+from export.passes.quantize import Quantization, quantize
+from export.passes.trace import trace
+from export.spec import check
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A network ready to be written.
+
+    graph         quantised and balanced: what runs on Lava
+    unbalanced    the same before relays: neurons as trained
+    certificate, ranges   JSON-ready reports; seconds: time spent in each pass
+    """
+
+    graph: Graph
+    unbalanced: Graph
+    certificate: dict[str, Any]
+    quantization: Quantization
+    ranges: dict[str, Any]
+    delays: DelayReport
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def compile_module(
+    module: nn.Module,
+    image_shape: Shape,
+    *,
+    layout: str = "auto",
+    on_stage: Callable[[str], None] | None = None,
+) -> Compiled:
+    """Compile a trained module whose leaves describe themselves (see `export.passes.trace`).
+
+    image_shape  (3, H, W) of the images it takes
+    layout       how up-sampled stages are stored: "auto", "nested" or "interleave"
+    on_stage     called with each pass's name before it runs
+    raises       TraceError, CertificateError, QuantizeError, GrammarError: all of them NeurosegError
+    """
+    seconds: dict[str, float] = {}
+
+    def stage(run: Callable[..., Result], *args: Any) -> Result:
+        name = getattr(run, "__name__", "stage")
+        if on_stage is not None:
+            on_stage(name)
+        start = time.perf_counter()
+        result = run(*args)
+        seconds[name] = time.perf_counter() - start
+        return result
+
+    flow = stage(trace, module, image_shape)
+    flow = stage(fold_norm, flow)
+    certificate = stage(check_spikes, flow)
+    real = check(stage(lower, flow, layout), "lowered", "lower")
+    integer, quantization = stage(quantize, real)
+    check(integer, "quantized", "quantize")
+    ranges = stage(prove_range, integer)
+    balanced, delays = stage(balance_delays, integer)
+    check(balanced, "balanced", "balance_delays")
+    return Compiled(balanced, integer, certificate, quantization, ranges, delays, seconds)

@@ -1,0 +1,51 @@
+"""One way to run a compiled network, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import UsageError
+from export.execute.integer import run_integer
+from export.graph import Graph
+
+Backend = Literal["int", "lava", "lava-fast"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
+
+
+def simulate(
+    graph: Graph,
+    network: Path,
+    inputs: Mapping[str, NDArray[np.generic]],
+    backend: str,
+    *,
+    populations: Sequence[str] | None = None,
+    deadline_s: float | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, NDArray[np.uint8]]:
+    """Run N samples.
+
+    graph, network  the network, and the NetX file that it was read from: `int` runs the first, Lava the second
+    inputs          input population -> spikes (N, T, C, H, W), logical
+    backend         "int" (exact integers, torch), "lava" (stock processes and models), "lava-fast" (a faster Conv model)
+    returns         population -> uint8 (N, T, C, H, W), logical; relays are left out
+    raises          UsageError, DataError, RuntimeFailure
+    """
+    if backend == "int":
+        return run_integer(graph, inputs, populations=populations, on_progress=on_progress)
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend '{backend}'; choose one of {', '.join(BACKENDS)}.")
+    from export.lava.supervise import run_lava  # starting Lava's supervisor is only worth it here
+
+    return run_lava(
+        network,
+        inputs,
+        fast=backend == "lava-fast",
+        deadline_s=deadline_s,
+        populations=populations,
+        on_progress=on_progress,
+    )

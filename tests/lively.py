@@ -1,0 +1,32 @@
+"""A small MFS-Seg whose neurons fire, without the minutes that training takes."""
+
+import torch
+
+from neuroseg.config import ModelConfig
+from neuroseg.data import DigitsOnPhotos
+from neuroseg.models import MfsSeg, build_model
+from neuroseg.models.norm import Tdbn
+
+SIZE = (16, 16)
+
+
+def images(count: int, size=SIZE) -> torch.Tensor:
+    """Embedded test images (N, 3, H, W)."""
+    items = DigitsOnPhotos("test", size, 2, count, seed=3)
+    return torch.stack([items[i][0] for i in range(count)])
+
+
+def lively_model(size=SIZE, seed: int = 0, **config) -> MfsSeg:
+    """Every normalisation takes the statistics of real images, and gets random gains and shifts: biases are non-zero."""
+    settings = {"widths": (4, 6, 8), "blocks": 1, "steps": 4, "head_norm": True, "residual_gain": 0.6} | config
+    model = build_model(ModelConfig(**settings), 2, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, Tdbn):
+            module.momentum = 1.0
+            module.shift.data.uniform_(0.02, 0.3, generator=generator)
+            module.gain.data.mul_(torch.empty_like(module.gain).uniform_(0.8, 1.3, generator=generator))
+    model.train()
+    with torch.no_grad():
+        model(images(8, size))
+    return model.eval()

@@ -1,0 +1,66 @@
+"""The grammar names what breaks it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_flows import lowered, random_flow
+
+from export.errors import GrammarError
+from export.graph import Conv
+from export.passes.balance_delays import balance_delays
+from export.spec import check
+
+
+@pytest.fixture(scope="module")
+def balanced():
+    return balance_delays(lowered(random_flow(3)[0]))[0]
+
+
+def with_first(graph, change):
+    first, *rest = graph.projections
+    return replace(graph, projections=(change(first), *rest))
+
+
+def test_a_balanced_graph_obeys_every_stage(balanced):
+    for stage in ("lowered", "quantized", "balanced"):
+        assert check(balanced, stage, "test") is balanced
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda g: with_first(g, lambda p: replace(p, weight=p.weight + 1)), "not all even"),
+        (lambda g: with_first(g, lambda p: replace(p, weight=p.weight * 300)), "not all even and within"),
+        (lambda g: with_first(g, lambda p: replace(p, weight=p.weight.astype(float))), "not integers"),
+        (lambda g: with_first(g, lambda p: replace(p, padding=(9, 9))), "delivers .* its target is"),
+        (lambda g: with_first(g, lambda p: replace(p, target="nobody")), "unknown population 'nobody'"),
+        (lambda g: with_first(g, lambda p: replace(p, source=p.target, target=p.source)), "does not run forward"),
+        (lambda g: with_first(g, lambda p: replace(p, delay=1)), "arrives at step"),
+        (lambda g: replace(g, arrivals={}), "has no arrival step"),
+        (lambda g: replace(g, outputs=("gone",)), "output 'gone' is not a population"),
+        (lambda g: replace(g, projections=(*g.projections, g.projections[0])), "two projections are called"),
+        (
+            lambda g: g.map_populations(lambda p: replace(p, lif=replace(p.lif, v_th=0.5)) if p.lif else p),
+            "threshold 0.5 .* is not an integer",
+        ),
+        (
+            lambda g: g.map_populations(lambda p: replace(p, bias=np.full(p.shape[0], 5000)) if p.kind == "lif" else p),
+            "bias of .* is not an integer in",
+        ),
+        (
+            lambda g: g.map_populations(lambda p: replace(p, lif=replace(p.lif, u_decay=5000)) if p.lif else p),
+            "decays of .* leave",
+        ),
+    ],
+)
+def test_each_fault_is_named_with_the_pass_it_came_after(balanced, fault, message):
+    with pytest.raises(GrammarError, match=f"after somepass: .*{message}"):
+        check(fault(balanced), "balanced", "somepass")
+
+
+def test_groups_that_do_not_fit_the_channels_are_named(balanced):
+    conv = next(p for p in balanced.projections if isinstance(p, Conv) and p.groups == 1)
+    broken = balanced.map_projections(lambda p: replace(p, groups=7) if p is conv else p)
+    with pytest.raises(GrammarError, match="expects .* channels, gets"):
+        check(broken, "lowered", "test")
