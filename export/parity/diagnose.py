@@ -33,8 +33,8 @@ def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
     sums = _sums(graph, population, left)
     if sums is not None and population.lif is not None:
         wanted = to_physical(right[name], population.layout)
-        for cause, spikes in _candidates(graph, population, sums):
-            if np.array_equal(spikes, wanted):
+        for cause, spikes, unknown in _candidates(graph, population, sums):
+            if np.array_equal(_after(spikes, unknown), _after(wanted, unknown)):
                 return cause
         if max(int(s.abs().max()) for s in sums) << V_TH_SHIFT >= STATE_LIMIT:
             return "overflow: a synaptic current leaves the chip's 24 bits"
@@ -55,26 +55,42 @@ def _sums(graph: Graph, population: Population, spikes: Spikes) -> list[Tensor] 
     return sums
 
 
-def _candidates(graph: Graph, population: Population, sums: list[Tensor]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _after(spikes: NDArray[np.uint8], unknown: int) -> NDArray[np.uint8]:
+    """(N T - unknown, C', H', W'): the stream without its first steps."""
+    flat: NDArray[np.uint8] = spikes.reshape(-1, *spikes.shape[2:])[unknown:]
+    return flat
+
+
+def _candidates(
+    graph: Graph, population: Population, sums: list[Tensor]
+) -> Iterator[tuple[str, NDArray[np.uint8], int]]:
+    """(cause, spikes that it gives, leading steps that cannot be known).
+
+    Before its first reset a neuron carries what its bias, and stray spikes before the first sample, left on it.
+    """
     steps, lif = graph.steps, population.lif
     assert lif is not None
     total = torch.stack(sums).sum(dim=0).to(torch.int32)
     if population.kind == "lif":
         for late in range(1, steps):
             cause = f"reset: the membrane is reset {late} step(s) after a sample starts, not when it starts"
-            yield cause, _stream(population, lif, total, steps, late)
-        yield "reset: the membrane is not reset between samples", _stream(population, lif, total, steps, None)
+            yield cause, _stream(population, lif, total, steps, late), late
+        yield "reset: the membrane is not reset between samples", _stream(population, lif, total, steps, None), steps
     for lag in (1, -1, 2, -2, 3, -3, 4, -4):
         when = f"{abs(lag)} step(s) {'late' if lag > 0 else 'early'}"
         for projection, part in zip(graph.into(population.name), sums, strict=True):
             shifted = total - part + _shifted(part, lag)
-            yield f"lag: projection '{projection.name}' arrives {when}", _stream(population, lif, shifted, steps, 0)
+            yield (
+                f"lag: projection '{projection.name}' arrives {when}",
+                _stream(population, lif, shifted, steps, 0),
+                abs(lag),
+            )
     for change in (1, -1):
         other = replace(lif, v_th=lif.v_th + change)
-        yield f"rounding: the threshold differs by {change}", _stream(population, other, total, steps, 0)
+        yield f"rounding: the threshold differs by {change}", _stream(population, other, total, steps, 0), 0
     if population.bias is not None:
         silent = replace(population, bias=None)
-        yield "bias: the bias is missing", _stream(silent, lif, total, steps, 0)
+        yield "bias: the bias is missing", _stream(silent, lif, total, steps, 0), 0
 
 
 def _shifted(part: Tensor, lag: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""The graph on Intel's Lava runtime: stock processes, in a supervised child, spikes through files."""

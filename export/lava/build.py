@@ -1,0 +1,198 @@
+"""The graph as stock Lava processes.
+
+Every projection is one synapse process (`Conv`, `Dense`, `Sparse`), every population one `LIFReset`, or a plain `LIF`
+when it has no memory; several synapses add at the neuron's `a_in`. Lava's maps are (W, H, C). A synapse adds exactly
+one step, a neuron none: a source that first sends at step a reaches the next population at step a + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lava.proc.conv.process import Conv as LavaConv
+from lava.proc.dense.process import Dense as LavaDense
+from lava.proc.lif.process import LIF, LIFReset
+from lava.proc.sparse.process import Sparse as LavaSparse
+from lava.utils.weightutils import SignMode
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from export.errors import GrammarError
+from export.graph import Array, Conv, Dense, Graph, Lif, Population, Projection, Shape, Sparse
+from export.lava.processes.spike_delay import SpikeDelay
+from export.lava.processes.spike_file import SpikeSink, SpikeSource
+
+STOCK_LIMIT = 127  # stock's Conv model keeps groups, stride, padding and dilation in int8: 128 groups give silence
+MEMORYLESS_KINDS = ("or", "and", "relay", "interleave")
+
+
+@dataclass(frozen=True)
+class LavaNetwork:
+    """Lava processes, connected, not yet compiled.
+
+    neurons   population -> its LIF process, or the SpikeSource of an input
+    head      any process: running it runs all
+    """
+
+    neurons: Mapping[str, Any]
+
+    @property
+    def head(self) -> Any:
+        """The process on which `run` and `stop` are called."""
+        return next(iter(self.neurons.values()))
+
+
+def build(
+    graph: Graph, sources: Mapping[str, Path], sinks: Mapping[str, Path], *, wide_groups: bool = False
+) -> LavaNetwork:
+    """Processes for a whole graph.
+
+    sources      input population -> .npy of its spikes (N*T, W, H, C), see `spike_file`
+    sinks        population -> existing .npy (N*T, W, H, C) that receives its spikes
+    wide_groups  the Conv model takes any number of groups (ours does, stock's takes 127)
+    raises       GrammarError, with the projection's name, where no stock process can hold its integers
+    """
+    neurons: dict[str, Any] = {}
+    for name, population in graph.populations.items():
+        shape = lava_shape(population.physical_shape)
+        if population.kind == "input":
+            neurons[name] = SpikeSource(shape=shape, path=str(sources[name]), first_step=graph.arrivals[name])
+        else:
+            neurons[name] = _neuron(population, graph)
+    for projection in graph.projections:
+        _connect(projection, graph, neurons, wide_groups)
+    for name, path in sinks.items():
+        shape = lava_shape(graph.populations[name].physical_shape)
+        sink = SpikeSink(shape=shape, path=str(path), first_step=graph.arrivals[name])
+        neurons[name].s_out.connect(sink.a_in)
+    return LavaNetwork(neurons)
+
+
+def lava_shape(shape: Shape) -> Shape:
+    """(C, H, W) -> Lava's (W, H, C)."""
+    channels, height, width = shape
+    return width, height, channels
+
+
+def total_steps(graph: Graph, samples: int) -> int:
+    """Lava steps until the last step of the last sample has left the last population."""
+    return max(graph.arrivals.values()) + samples * graph.steps - 1
+
+
+def _neuron(population: Population, graph: Graph) -> Any:
+    assert population.lif is not None  # the reader checked it
+    shape = lava_shape(population.physical_shape)
+    parameters = {**_lif_parameters(population.lif), "bias_mant": _bias(population, shape), "bias_exp": 6}
+    if population.kind in MEMORYLESS_KINDS:
+        return LIF(shape=shape, **parameters)
+    offset = graph.arrivals[population.name] % graph.steps
+    return LIFReset(shape=shape, reset_interval=graph.steps, reset_offset=offset, **parameters)
+
+
+def _lif_parameters(lif: Lif) -> dict[str, int]:
+    """Stock's `du` counts from 1: its model decays the current by du + 1."""
+    return {"vth": int(lif.v_th), "du": lif.u_decay - 1, "dv": lif.v_decay}
+
+
+def _bias(population: Population, shape: Shape) -> Array | int:
+    bias = population.physical_bias()
+    if bias is None:
+        return 0
+    spread = bias if bias.ndim == 1 else bias.transpose(2, 1, 0)
+    return np.ascontiguousarray(np.broadcast_to(spread, shape)).astype(np.int32)
+
+
+def _connect(projection: Projection, graph: Graph, neurons: Mapping[str, Any], wide_groups: bool) -> None:
+    source, target = graph.populations[projection.source], graph.populations[projection.target]
+    shape = lava_shape(source.physical_shape)
+    spikes = neurons[source.name].s_out
+    if projection.delay:
+        delay = SpikeDelay(shape=shape, delay=projection.delay)
+        spikes.connect(delay.s_in)
+        spikes = delay.s_out
+    if isinstance(projection, Conv):
+        synapse = _conv(projection, shape, wide_groups)
+        spikes.connect(synapse.s_in)
+        synapse.a_out.connect(neurons[target.name].a_in)
+        return
+    synapse = _dense(projection, source) if isinstance(projection, Dense) else _sparse(projection, source, target)
+    spikes.flatten().connect(synapse.s_in)
+    synapse.a_out.reshape(lava_shape(target.physical_shape)).connect(neurons[target.name].a_in)
+
+
+def _conv(conv: Conv, input_shape: Shape, wide_groups: bool) -> Any:
+    """Stock's Conv is a true convolution on (W, H, C): flipped and transposed, the net effect is torch's."""
+    weight, groups = conv.weight, conv.groups
+    if not wide_groups:
+        weight, groups = merged_groups(weight, groups)
+        largest = max(*conv.stride, *conv.padding, *conv.dilation, *weight.shape[2:])
+        if largest > STOCK_LIMIT:
+            raise GrammarError(
+                f"projection '{conv.name}' has a kernel, stride, padding or dilation of {largest}; Lava's stock Conv "
+                f"model keeps them in 8 bits ({STOCK_LIMIT} at most). Use the fast model, or a smaller one."
+            )
+    return LavaConv(
+        weight=np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)).astype(np.int32),
+        input_shape=input_shape,
+        stride=conv.stride[::-1],
+        padding=conv.padding[::-1],
+        dilation=conv.dilation[::-1],
+        groups=groups,
+        name=conv.name,
+    )
+
+
+def merged_groups(weight: Array, groups: int) -> tuple[Array, int]:
+    """The same convolution in at most 127 groups: k neighbours become one with a block-diagonal kernel of zeros.
+
+    weight   (out, in / groups, kH, kW)
+    returns  (out, k in / groups, kH, kW) and groups / k, for the smallest k that divides groups
+    """
+    merge = next(k for k in range(1, groups + 1) if groups % k == 0 and groups // k <= STOCK_LIMIT)
+    if merge == 1:
+        return weight, groups
+    out, inner, height, width = weight.shape
+    wide = np.zeros((out, merge, inner, height, width), weight.dtype)
+    member = (np.arange(out) // (out // groups)) % merge  # which block of its merged group an output channel reads
+    wide[np.arange(out), member] = weight
+    return wide.reshape(out, merge * inner, height, width), groups // merge
+
+
+def _dense(dense: Dense, source: Population) -> Any:
+    order = _lava_order(source.physical_shape)
+    return LavaDense(
+        weights=dense.weight.astype(np.int32)[:, order], name=dense.name, **_exact(dense.name, dense.weight)
+    )
+
+
+def _sparse(sparse: Sparse, source: Population, target: Population) -> Any:
+    """Rows and columns re-ordered to Lava's flattened (W, H, C), so that no port has to permute anything."""
+    rows, columns = _lava_order(target.physical_shape), _lava_order(source.physical_shape)
+    matrix = csr_matrix(sparse.matrix, dtype=np.int32)[rows, :][:, columns]
+    matrix.sort_indices()
+    return LavaSparse(weights=matrix, name=sparse.name, **_exact(sparse.name, sparse.matrix.data))
+
+
+def _lava_order(shape: Shape) -> NDArray[np.intp]:
+    """For each position of a flattened (W, H, C) map, its place in the flattened (C, H, W) one."""
+    return np.arange(int(np.prod(shape))).reshape(shape).transpose(2, 1, 0).reshape(-1)
+
+
+def _exact(name: str, weights: Array) -> dict[str, Any]:
+    """Parameters with which stock's Dense and Sparse models use exactly these integers.
+
+    Their models clip to 8 bits (signed ones one bit up: even, -256 to 254), and would clip -256 among negative
+    weights if they chose the sign mode themselves.
+    """
+    weight = weights.astype(np.int64)
+    mixed = not weight.size or bool((weight % 2 == 0).all())
+    if not mixed and (weight.min() < 0 or weight.max() > 255):
+        raise GrammarError(
+            f"projection '{name}' has odd weights of both signs, which Lava's stock Dense and Sparse models round. "
+            f"Quantise to even weights, or express it as a convolution over the whole map."
+        )
+    return {"sign_mode": SignMode.MIXED if mixed else SignMode.EXCITATORY, "num_weight_bits": 8, "weight_exp": 0}

@@ -1,0 +1,147 @@
+"""The supervised child: builds a network from a job folder and runs it on Lava. Started by `export.lava.supervise`.
+
+`python -m export.lava.child JOB`. The child's standard input is its life line: when it closes, the parent is gone, and
+everything here ends. Progress and the outcome are written to `JOB/status.json`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from export.lava.job import Job, Status, read_job, write_status
+
+PR_SET_PDEATHSIG = 1  # prctl option, linux/prctl.h
+REPORTS = 50  # progress reports per run: each one is a pause of the simulation
+ENDING = threading.Lock()  # held by whoever writes to the job folder, and for ever by the thread that removes it
+
+
+class LavaProcessDied(BaseException):
+    """A process of the simulation ended while it was needed. Not an `Exception`: nothing in Lava may swallow it."""
+
+
+class Watch:
+    """Turns the death of a Lava process into an exception in the main thread, at once and wherever Lava blocks."""
+
+    def __init__(self) -> None:
+        self.armed = False
+
+    def arm(self) -> None:
+        """Start watching: after the imports, some of which run and reap helper processes of their own."""
+        self.armed = True
+        signal.signal(signal.SIGCHLD, self._on_child)
+
+    def _on_child(self, number: int, frame: FrameType | None) -> None:
+        if not self.armed:
+            return
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # a forked Lava process inherits this handler and has no children
+            return
+        if ended is None:
+            return
+        self.armed = False
+        if ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            cause = f"was killed by {signal.Signals(ended.si_status).name}"
+        else:
+            cause = f"ended with status {ended.si_status}"
+        raise LavaProcessDied(f"Lava process {ended.si_pid} {cause}")
+
+
+def main(folder: Path) -> int:
+    """Run a job; the exit status is 0 when every step was simulated."""
+    _hold_life_line(folder)
+    _tie_forks_to_this_process()
+    watch = Watch()
+    runtime: list[Any] = []
+    try:
+        _simulate(folder, read_job(folder), runtime, watch)
+    except (Exception, LavaProcessDied) as error:
+        watch.armed = False
+        raised = _model_traceback(runtime) or getattr(error, "trace", None)
+        sentence = f"a process model raised {raised.strip().splitlines()[-1]}" if raised else str(error)
+        _report(folder, Status(error=sentence, details=raised or traceback.format_exc()))
+        return 1
+    with ENDING:  # no exit half-way through the removal
+        return 0
+
+
+def _report(folder: Path, status: Status) -> None:
+    with ENDING:
+        write_status(folder, status)
+
+
+def _simulate(folder: Path, job: Job, started: list[Any], watch: Watch) -> None:
+    from lava.magma.core.run_conditions import RunSteps  # lava takes seconds to import: the life line comes first
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.conv.process import Conv
+
+    from export.lava.build import build, total_steps
+    from export.netx.read import read_netx
+
+    graph = read_netx(Path(job.network), steps=job.steps)
+    sources = {name: folder / file for name, file in job.sources.items()}
+    sinks = {name: folder / file for name, file in job.sinks.items()}
+    network = build(graph, sources, sinks, wide_groups=job.fast)
+    models = None
+    if job.fast:
+        from export.lava.models.fast_conv import FastConv
+
+        models = {Conv: FastConv}
+    config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)
+    head, total, done = network.head, total_steps(graph, job.samples), 0
+    started.append(head)
+    watch.arm()
+    chunk = max(1, total // REPORTS)
+    while done < total:
+        steps = min(chunk if done else 1, total - done)
+        # two slots per channel instead of 64: the whole memory of a run, at the same speed
+        head.run(condition=RunSteps(num_steps=steps), run_cfg=config, compile_config={"pypy_channel_size": 2})
+        done += steps
+        _report(folder, Status(step=done, total=total))
+    watch.armed = False
+    _report(folder, Status(step=total, total=total, done=True))
+    head.stop()
+
+
+def _model_traceback(started: list[Any]) -> str | None:
+    """The traceback of the process model that failed, which Lava collects and never prints."""
+    runtime = started[0].runtime if started else None
+    infrastructure = getattr(runtime, "_messaging_infrastructure", None)
+    for actor in getattr(infrastructure, "actors", []):
+        failure = actor.exception
+        if failure:
+            return str(failure[1])
+    return None
+
+
+def _hold_life_line(folder: Path) -> None:
+    """End the whole process group, and remove the job, once the parent's end of standard input closes."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        ENDING.acquire()
+        shutil.rmtree(folder, ignore_errors=True)
+        os.killpg(0, signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _tie_forks_to_this_process() -> None:
+    """Every process that Lava forks dies with this one, however it dies (Linux; elsewhere the parent cleans up)."""
+    if not sys.platform.startswith("linux"):
+        return
+    prctl = ctypes.CDLL(None).prctl
+    os.register_at_fork(after_in_child=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

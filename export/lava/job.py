@@ -1,0 +1,63 @@
+"""The folder through which parent and child talk: a job, spike files and a status."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+JOB, STATUS = "job.json", "status.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the child runs.
+
+    network   path of the NetX file
+    steps     T, for files that do not say
+    samples   N; samples enter back to back, one every T steps
+    fast      our bit-identical models in place of stock's
+    sources   input population -> .npy in the job folder, uint8 (N*T, W, H, C)
+    sinks     recorded population -> .npy in the job folder, uint8 (N*T, W, H, C)
+    """
+
+    network: str
+    steps: int
+    samples: int
+    fast: bool
+    sources: dict[str, str]
+    sinks: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far the child is: Lava steps done of all; done; or an error in one sentence and its traceback."""
+
+    step: int = 0
+    total: int = 0
+    done: bool = False
+    error: str = ""
+    details: str = ""
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Store a job in its folder."""
+    (folder / JOB).write_text(json.dumps(asdict(job)))
+
+
+def read_job(folder: Path) -> Job:
+    """The job of a folder."""
+    return Job(**json.loads((folder / JOB).read_text()))
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Replace the status in one move, so that the parent never reads half of one."""
+    temporary = folder / f"{STATUS}.partial"
+    temporary.write_text(json.dumps(asdict(status)))
+    temporary.replace(folder / STATUS)
+
+
+def read_status(folder: Path) -> Status:
+    """The latest status; an empty one before the first report."""
+    path = folder / STATUS
+    return Status(**json.loads(path.read_text())) if path.exists() else Status()

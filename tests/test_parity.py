@@ -1,0 +1,157 @@
+"""Parity finds planted faults at the right population and names the likely cause."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_flows import RandomFlow, lowered
+
+from export.errors import DataError
+from export.execute.integer import run_integer
+from export.lava import supervise
+from export.lava.supervise import run_lava
+from export.netx.write import write_netx
+from export.parity.compare import add_scores, class_maps, compare
+from export.parity.diagnose import diagnose
+from export.passes.balance_delays import balance_delays
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A residual network with a relay in front of its second block's fan-in, and its spikes."""
+    flow = RandomFlow(21, samples=4, steps=4, size=6)
+    traced, inputs = flow.finish(flow.residual(flow.input(3), 2))
+    graph, report = balance_delays(lowered(traced))
+    assert report.relays
+    spikes = run_integer(graph, inputs)
+    assert all(0.01 <= values.mean() <= 0.6 for values in spikes.values())
+    return graph, inputs, spikes
+
+
+def fan_in(graph):
+    """The last population with several projections, one of them behind relays."""
+    return [n for n in graph.populations if len(graph.into(n)) > 1][-1]
+
+
+def on_lava(graph, inputs, folder):
+    """Spikes of stock Lava."""
+    path = folder / "network.net"
+    write_netx(graph, path)
+    return run_lava(path, inputs, fast=False)
+
+
+def plant(monkeypatch, fault, name, other="-"):
+    """Have the Lava child build its processes with a fault in them."""
+    script, start = str(Path(__file__).with_name("planted_child.py")), subprocess.Popen
+
+    def popen(command, **options):
+        return start([command[0], script, fault, name, other, command[-1]], **options)
+
+    monkeypatch.setattr(supervise.subprocess, "Popen", popen)
+
+
+def test_equal_sides_have_no_divergence(network):
+    graph, _, spikes = network
+    result = compare(graph, spikes, spikes, ("a", "b"))
+    assert result["mismatches"] == 0
+    assert result["first_divergence"] is None
+    assert result["samples"] == 4
+    assert result["compared"] == sum(values.size for values in spikes.values())
+
+
+def test_a_planted_weight_is_found_at_its_population(network, tmp_path):
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    chosen = graph.into(target)[0]
+
+    def other(p):
+        if p is not chosen:
+            return p
+        weight = p.weight.copy()
+        weight[1, 0, 0, 0] += 60 if weight[1, 0, 0, 0] < 0 else -60
+        return replace(p, weight=weight)
+
+    result = compare(graph, spikes, on_lava(graph.map_projections(other), inputs, tmp_path), ("int", "lava"))
+    first = result["first_divergence"]
+    assert first["population"] == target
+    assert first["cause"] == "rounding: only channel(s) 1 differ: a weight or bias of these is not the same"
+    assert first["index"][0] == 1
+    assert {first["left"], first["right"]} == {0, 1}
+
+
+def test_a_planted_bias_is_found_at_its_population(network, tmp_path):
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    wrong = graph.map_populations(lambda p: replace(p, bias=None) if p.name == target else p)
+    result = compare(graph, spikes, on_lava(wrong, inputs, tmp_path), ("int", "lava"))
+    assert result["first_divergence"]["population"] == target
+    assert result["first_divergence"]["cause"] == "bias: the bias is missing"
+
+
+def test_a_planted_delay_is_found_at_its_population(network, tmp_path, monkeypatch):
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    late = next(p for p in graph.into(target) if graph.populations[p.source].kind == "relay")
+    plant(monkeypatch, "delay", late.name, graph.into(late.source)[0].source)  # listens one tap too early
+    result = compare(graph, spikes, on_lava(graph, inputs, tmp_path), ("int", "lava"))
+    assert result["first_divergence"]["population"] == target
+    assert result["first_divergence"]["cause"] == f"lag: projection '{late.name}' arrives 1 step(s) early"
+
+
+def test_a_planted_reset_is_found_at_its_population(network, tmp_path, monkeypatch):
+    graph, inputs, spikes = network
+    target = [p.name for p in graph.populations.values() if p.kind == "lif" and p.lif.v_decay < 4096][-2]
+    plant(monkeypatch, "reset", target)
+    result = compare(graph, spikes, on_lava(graph, inputs, tmp_path), ("int", "lava"))
+    assert result["first_divergence"]["population"] == target
+    cause = "reset: the membrane is reset 1 step(s) after a sample starts, not when it starts"
+    assert result["first_divergence"]["cause"] == cause
+
+
+def test_a_planted_threshold_is_found_and_named(network):
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    raised = replace(graph.populations[target], lif=replace(graph.populations[target].lif))
+    raised = replace(raised, lif=replace(raised.lif, v_th=raised.lif.v_th + 1))
+    other = run_integer(replace(graph, populations={**graph.populations, target: raised}), inputs)
+    if np.array_equal(other[target], spikes[target]):
+        pytest.skip("no membrane lies exactly on this threshold")
+    first = compare(graph, spikes, other, ("a", "b"))["first_divergence"]
+    assert (first["population"], first["cause"]) == (target, "rounding: the threshold differs by 1")
+
+
+def test_different_inputs_are_called_different_inputs(network):
+    graph, inputs, spikes = network
+    name = graph.inputs[0].name
+    other = {**spikes, name: 1 - spikes[name]}
+    assert diagnose(graph, name, spikes, other) == "the two sides were given different inputs"
+
+
+def test_state_left_over_from_the_sample_before_is_called_a_reset_fault(network):
+    graph, _, spikes = network
+    name = fan_in(graph)
+    other = {**spikes, name: spikes[name].copy()}
+    other[name][1:, 0] ^= 1
+    assert diagnose(graph, name, spikes, other).startswith("reset: the first sample agrees and later ones do not")
+
+
+def test_nothing_in_common_and_different_shapes_are_refused(network):
+    graph, _, spikes = network
+    with pytest.raises(DataError, match="no population in common"):
+        compare(graph, spikes, {}, ("a", "b"))
+    with pytest.raises(DataError, match="is .* on the left and .* on the right"):
+        compare(graph, spikes, {name: values[:1] for name, values in spikes.items()}, ("a", "b"))
+
+
+def test_class_maps_count_spikes_and_ties_go_to_the_lowest_class():
+    flow = RandomFlow(0, samples=1, steps=2, size=2)
+    graph = lowered(flow.finish(flow.fire(flow.conv(flow.input(2), 3, 1)))[0])
+    spikes = np.zeros((1, 2, 3, 2, 2), np.uint8)
+    spikes[0, :, 2, 0, 0] = 1  # two spikes for class 2
+    spikes[0, 0, 1, 0, 1] = spikes[0, 1, 2, 0, 1] = 1  # one each for 1 and 2
+    maps = class_maps(graph, {graph.outputs[0]: spikes})
+    assert maps.tolist() == [[[2, 1], [0, 0]]]
+    scored = add_scores({}, maps, np.zeros_like(maps), (0.5, 0.25))
+    assert scored == {"miou_left": 0.5, "miou_right": 0.25, "pixel_agreement": 0.5}
