@@ -21,21 +21,22 @@ CHUNK = 1 << 20
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place if the block ends well, and vanishes if not.
 
-    raises  UsageError when the folder cannot be written
+    raises  UsageError when the folder cannot be written, or has no room
     """
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise UsageError(f"cannot write '{path}': {error.strerror}. Choose a folder that you may write to.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -67,7 +68,11 @@ def check_writable(path: Path, marker: str) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent):
             pass
     except OSError as error:
-        raise UsageError(f"cannot write '{path}': {error.strerror}. Choose a folder that you may write to.") from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write '{path}': {error.strerror or error}. Choose a folder that is writable and has room.")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -164,3 +167,17 @@ def _by_arrival(populations: dict[str, Population], arrivals: dict[str, int]) ->
 def without(graph: Graph, **changes: object) -> Graph:
     """A graph with some fields replaced."""
     return replace(graph, **changes)  # type: ignore[arg-type]  # any field of Graph
+
+
+def stock_network(path: Path, x: np.ndarray, graph: Graph, folder: Path) -> list[np.ndarray]:
+    """Spikes (N*T, neurons) of every block as lava-dl's loader computes them, cut to the streamed samples."""
+    np.save(folder / "x.npy", x.reshape(-1, *x.shape[2:]))
+    script = Path(__file__).with_name("lava_stock_network.py")
+    command = [sys.executable, str(script), str(path), str(folder / "x.npy"), str(folder / "y.npz"), str(graph.steps)]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    arrivals = list(graph.arrivals.values())[1:]
+    with np.load(folder / "y.npz") as stored:
+        return [
+            stored[f"arr_{i}"][first - 1 : first - 1 + len(x) * graph.steps].astype(np.uint8)
+            for i, first in enumerate(arrivals)
+        ]

@@ -17,9 +17,13 @@ def images(count: int, size=SIZE) -> torch.Tensor:
 
 
 def lively_model(size=SIZE, seed: int = 0, **config) -> MfsSeg:
-    """Every normalisation takes the statistics of real images, and gets random gains and shifts: biases are non-zero."""
+    """An MFS-Seg of random weights whose neurons fire."""
     settings = {"widths": (4, 6, 8), "blocks": 1, "steps": 4, "head_norm": True, "residual_gain": 0.6} | config
-    model = build_model(ModelConfig(**settings), 2, seed)
+    return enliven(build_model(ModelConfig(**settings), 2, seed), size, seed)
+
+
+def enliven(model, size, seed: int):
+    """Every normalisation takes the statistics of real images, and gets random gains and shifts: biases are non-zero."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, Tdbn):

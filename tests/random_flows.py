@@ -276,10 +276,8 @@ def _move(flow: RandomFlow, spikes: list[str]) -> str:
         return flow.fire(flow.conv(source, channels, int(rng.choice([1, 2, 3])), stride=2))
     if move == "residual":
         return flow.residual(source, int(rng.integers(1, 3)))
-    if move == "or":
-        quiet = flow.quietest([s for s in spikes if min(flow.shape(s)[1:]) >= 4])
-        if quiet and flow.lively(pooled := flow.pool(quiet)):
-            return pooled
+    if move == "or" and (pooled := _pooled(flow, spikes)):
+        return pooled
     if move == "up" and side <= 8:
         return flow.fire(flow.transposed(source, 4, int(rng.choice([1, 2])) if flow.shape(source)[0] % 2 == 0 else 1))
     if move == "nearest" and side <= 8:
@@ -290,3 +288,9 @@ def _move(flow: RandomFlow, spikes: list[str]) -> str:
     if move == "concat":
         return flow.fire(flow.conv(flow.concat([source, partner]), channels, 3))
     return flow.fire(flow.conv(source, channels, 3))
+
+
+def _pooled(flow: RandomFlow, spikes: list[str]) -> str | None:
+    """An OR that does not fire always, if there is one."""
+    quiet = flow.quietest([s for s in spikes if min(flow.shape(s)[1:]) >= 4])
+    return pooled if quiet and flow.lively(pooled := flow.pool(quiet)) else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from lava_helpers import chain_graph, even, mixed_graph, relay, residual_graph, spikes_for
+from lava_helpers import chain_graph, even, mixed_graph, relay, residual_graph, spikes_for, stock_network
 
 from export.errors import DataError, UsageError
 from export.execute.integer import run_integer
@@ -61,23 +59,9 @@ def test_the_stock_loader_gives_the_same_spikes_on_a_chain(tmp_path):
     ours = run_lava(path, inputs, fast=False)
     assert fires(ours)
     assert not any(mismatches(ours, run_integer(graph, inputs)).values())
-    stock = _stock_network(path, inputs["in"], graph, tmp_path)
+    stock = stock_network(path, inputs["in"], graph, tmp_path)
     for name, recorded in zip(list(graph.populations)[1:], stock, strict=True):
         assert np.array_equal(recorded, ours[name].reshape(recorded.shape)), name
-
-
-def _stock_network(path: Path, x: np.ndarray, graph: Graph, folder: Path) -> list[np.ndarray]:
-    """Spikes (N*T, neurons) of every block as lava-dl's loader computes them, cut to the streamed samples."""
-    np.save(folder / "x.npy", x.reshape(-1, *x.shape[2:]))
-    script = Path(__file__).with_name("lava_stock_network.py")
-    command = [sys.executable, str(script), str(path), str(folder / "x.npy"), str(folder / "y.npz"), str(graph.steps)]
-    subprocess.run(command, check=True, timeout=300, capture_output=True)
-    arrivals = list(graph.arrivals.values())[1:]
-    with np.load(folder / "y.npz") as stored:
-        return [
-            stored[f"arr_{i}"][first - 1 : first - 1 + len(x) * graph.steps].astype(np.uint8)
-            for i, first in enumerate(arrivals)
-        ]
 
 
 @pytest.mark.parametrize(

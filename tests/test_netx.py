@@ -134,9 +134,10 @@ def test_a_file_can_be_rewritten_at_once_so_no_handle_stays_open(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["net.net"]
 
 
-def test_a_folder_that_does_not_exist_is_a_usage_error_that_names_it(tmp_path):
-    with pytest.raises(UsageError, match="missing"):
-        write_netx(chain_graph(), tmp_path / "missing" / "net.net")
+def test_a_missing_folder_is_made_and_one_that_cannot_be_is_a_usage_error(tmp_path):
+    write_netx(chain_graph(), tmp_path / "new" / "net.net")
+    with pytest.raises(UsageError, match=r"net\.net/below.*writable"):
+        write_netx(chain_graph(), tmp_path / "new" / "net.net" / "below" / "x.net")
 
 
 def test_a_read_only_folder_is_a_usage_error(tmp_path):

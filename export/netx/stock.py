@@ -9,6 +9,8 @@ import numpy as np
 
 from export.graph import Array, Conv, Dense, Graph, Sparse
 
+STOCK_GROUPS = 127
+
 
 def obstacle(graph: Graph) -> str | None:
     """Why a graph does not fit a plain NetX file; None when it does."""
@@ -22,6 +24,11 @@ def obstacle(graph: Graph) -> str | None:
     for projection in graph.projections:
         if isinstance(projection, Sparse):
             return f"projection '{projection.name}' is sparse"
+        if isinstance(projection, Conv) and projection.groups > STOCK_GROUPS:
+            return (
+                f"projection '{projection.name}' has {projection.groups} groups; the stock model keeps them in 8 bits and "
+                f"gives no spikes above {STOCK_GROUPS}"
+            )
         if projection.delay:
             return f"projection '{projection.name}' has a delay of {projection.delay}, which the stock loader ignores"
     return None

@@ -12,15 +12,13 @@ Two forms, one key vocabulary (lava-dl's):
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from export.errors import GrammarError, UsageError
+from export.errors import GrammarError
+from export.files import replacing
 from export.graph import Conv, Dense, Graph, Population, Projection, Sparse
 from export.netx.check import defects
 from export.netx.stock import as_conv, needs_conv, obstacle
@@ -39,7 +37,7 @@ def write_netx(graph: Graph, path: Path) -> None:
     for defect in defects(graph):
         raise GrammarError(f"cannot write {path.name}: {defect}.")
     reason = obstacle(graph)
-    with _replacing(Path(path)) as file:
+    with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["neuroseg_format"] = FORMAT
         file.attrs["form"] = "graph" if reason else "chain"
         file.attrs["outputs"] = list(graph.outputs)
@@ -49,22 +47,6 @@ def write_netx(graph: Graph, path: Path) -> None:
             _write_graph(graph, file, reason)
         else:
             _write_chain(graph, file)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file under a temporary name beside `path`, moved there once it is complete."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(temporary, "w") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error}. Choose a folder that exists, is writable and has room."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_chain(graph: Graph, file: h5py.File) -> None:

@@ -1,0 +1,156 @@
+"""Bundles: whole or not at all, and refused when a byte has changed."""
+
+import json
+
+import numpy as np
+import pytest
+from lively import SIZE, images, lively_model
+
+from export.bundle import MANIFEST, NETWORK, open_bundle, write_bundle
+from export.errors import FileFormatError, UsageError
+from export.execute.integer import run_integer
+from export.files import check_writable, replacing, replacing_folder, write_json
+from export.pipeline import compile_module
+from neuroseg.models import quantized, record_spikes
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Everything that `write_bundle` needs."""
+    compiled = compile_module(lively_model(), (3, *SIZE))
+    reference = quantized(lively_model(), compiled.quantization.weight_scale, compiled.quantization.v_th)
+    _, spikes = record_spikes(reference, images(2), stock=True)
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "config.yaml").write_text("name: x\n")
+    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    inputs = {p.name: spikes[p.name] for p in compiled.graph.inputs}
+    return compiled, {"model_files": {"config.yaml": folder / "config.yaml"}, "inputs": inputs, "spikes": known}
+
+
+@pytest.fixture
+def bundle(parts, tmp_path):
+    """A fresh bundle."""
+    compiled, files = parts
+    write_bundle(compiled, tmp_path / "bundle", **files)
+    return tmp_path / "bundle"
+
+
+def test_a_bundle_holds_what_the_contract_lists_and_its_vectors_replay(bundle):
+    names = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
+    assert names == {
+        "network.net",
+        "graph.json",
+        "certificate.json",
+        "quantization.json",
+        "report.json",
+        "vectors.npz",
+        "model/config.yaml",
+        MANIFEST,
+    }
+    opened = open_bundle(bundle)
+    inputs, recorded = opened.vectors()
+    replayed = run_integer(opened.graph, inputs)
+    assert len(recorded) >= 30
+    for name, spikes in recorded.items():
+        np.testing.assert_array_equal(replayed[name], spikes)
+    with np.load(bundle / "vectors.npz") as file:
+        np.testing.assert_array_equal(file["readout"], recorded["head0.output"].sum(axis=1))
+    for name in ("graph.json", "certificate.json", "quantization.json", "report.json", MANIFEST):
+        assert opened.json(name)["schema_version"] == 1
+
+
+def test_the_report_counts_neurons_as_trained_and_as_deployed(bundle):
+    report = open_bundle(bundle).json("report.json")
+    graph = open_bundle(bundle).graph
+    assert report["neurons"] == sum(p.neurons for p in graph.populations.values() if p.kind == "lif")
+    assert report["neurons_deployed"] == sum(p.neurons for p in graph.populations.values() if p.kind != "input")
+    assert report["neurons_by_kind"]["relay"] == report["delays"]["relay_neurons"] > 0
+    assert report["latency_steps"] == graph.arrivals["head0.output"] + graph.steps - 1
+
+
+@pytest.mark.parametrize("name", [NETWORK, "quantization.json", "vectors.npz", "model/config.yaml"])
+def test_one_changed_byte_is_refused_and_the_file_named(bundle, name):
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(FileFormatError, match=f"'{name}' was changed after the export.*--no-verify"):
+        open_bundle(bundle)
+
+
+def test_a_missing_file_is_named(bundle):
+    (bundle / "certificate.json").unlink()
+    with pytest.raises(FileFormatError, match=r"'certificate\.json' is missing"):
+        open_bundle(bundle)
+
+
+def test_truncated_files_are_named_also_without_verification(bundle):
+    for name in (NETWORK, "vectors.npz"):
+        path = bundle / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(FileFormatError, match=name):
+            open_bundle(bundle, verify=False).vectors()
+        path.write_bytes(whole)
+    (bundle / "report.json").write_text("{")
+    with pytest.raises(FileFormatError, match=r"report\.json.*cannot be read"):
+        open_bundle(bundle, verify=False).json("report.json")
+    (bundle / MANIFEST).write_text("[]")
+    with pytest.raises(FileFormatError, match=r"manifest\.json' is damaged"):
+        open_bundle(bundle)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="is no bundle: it has no manifest"):
+        open_bundle(tmp_path)
+
+
+def test_an_export_replaces_an_older_bundle_but_nothing_else(parts, bundle, tmp_path):
+    compiled, files = parts
+    (bundle / "stray.txt").write_text("from the older one")
+    write_bundle(compiled, bundle, **files)
+    assert not (bundle / "stray.txt").exists()
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="is not one of ours"):
+        write_bundle(compiled, other, **files)
+    assert (other / "thesis.tex").read_text() == "precious"
+
+
+def test_a_failed_export_leaves_the_older_bundle_and_no_debris(parts, bundle):
+    compiled, files = parts
+    before = (bundle / MANIFEST).read_bytes()
+    broken = {**files, "model_files": {"weights.safetensors": bundle / "nowhere"}}
+    with pytest.raises(FileNotFoundError):
+        write_bundle(compiled, bundle, **broken)
+    assert (bundle / MANIFEST).read_bytes() == before
+    assert [p.name for p in bundle.parent.iterdir()] == [bundle.name]
+
+
+def test_files_are_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, {"x": 1})
+
+    def fail_half_way():
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert json.loads(target.read_text()) == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def enter(path):
+    """Try to replace a folder."""
+    with replacing_folder(path, "m"):
+        pass
+
+
+@pytest.mark.parametrize("write", [lambda p: write_json(p, 1), lambda p: check_writable(p, "m"), enter])
+def test_a_place_that_cannot_be_written_is_a_usage_error(write, tmp_path):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "below" / "x"
+    with pytest.raises(UsageError, match="cannot write .*Choose a folder"):
+        write(target)

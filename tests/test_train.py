@@ -1,0 +1,243 @@
+"""Training: what it writes, that it learns, how it stops, and what loading refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from safetensors.torch import load_file, save_file
+
+from export.errors import FileFormatError, NeurosegError, UsageError
+from neuroseg.config import Config, load_config
+from neuroseg.metrics import VOID, class_map, confusion_matrix, miou
+from neuroseg.models import build_model, lifs, record_spikes
+from neuroseg.train import dataset, load_run, train
+from neuroseg.train.fit import in_memory
+from neuroseg.train.task import SegmentationTask, multi_scale_loss
+
+CHILD = """
+import sys
+from pathlib import Path
+from export.errors import NeurosegError
+from neuroseg.config import load_config
+from neuroseg.train import train
+try:
+    train(load_config("mfs-tiny", ["train.epochs=100000"]), Path(sys.argv[1]))
+except NeurosegError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config, dict[str, Any]]:
+    """A finished run of the smallest config; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("run")
+    config = load_config("mfs-tiny", ["train.epochs=2"])
+    return folder, config, train(config, folder)
+
+
+def test_a_run_holds_config_weights_metrics_checkpoints_and_logs(run: tuple[Path, Config, dict[str, Any]]) -> None:
+    folder, config, metrics = run
+    assert load_config(folder / "config.yaml") == config
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert list((folder / "tensorboard").glob("events.*"))
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+    written = json.loads((folder / "metrics.json").read_text())
+    assert written.pop("schema_version") == 1
+    assert written == metrics
+
+
+def test_the_metrics_are_those_of_the_weights_that_were_written(run: tuple[Path, Config, dict[str, Any]]) -> None:
+    folder, _, metrics = run
+    config, model = load_run(folder)
+    images, masks = in_memory(dataset(config.data, "test")).tensors
+    logits, spikes = record_spikes(model, images)
+    assert metrics["miou"] == pytest.approx(miou(confusion_matrix(class_map(logits), masks, 2)))
+    assert metrics["firing_rates"] == pytest.approx({name: s.mean() for name, s in spikes.items()}, abs=1e-5)
+    assert set(metrics["firing_rates"]) == set(lifs(model))
+
+
+def test_training_again_gives_the_same_weights(run: tuple[Path, Config, dict[str, Any]], tmp_path: Path) -> None:
+    folder, config, _ = run
+    train(config, tmp_path)
+    first, second = (load_file(f / "weights.safetensors") for f in (folder, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    overrides = ["train.epochs=12", "data.train_samples=64", "data.val_samples=16", "train.lr=1e-2"]
+    config = load_config("mfs-tiny", overrides)
+    before = build_model(config.model, 2).train()
+    images, masks = in_memory(dataset(config.data, "train")).tensors
+    start = float(multi_scale_loss(before(images), masks))
+    train(config, tmp_path)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
+    task = SegmentationTask(build_model(config.model, 2), config.train)
+    task.load_state_dict(last)
+    with torch.no_grad():
+        assert float(multi_scale_loss(task.model.eval()(images), masks)) < 0.5 * start
+
+
+def test_the_loss_is_cross_entropy_against_nearest_resized_masks_without_void() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 3, (2, 8, 8), generator=generator)
+    mask[:, :2] = VOID
+    logits = tuple(torch.randn(2, 3, 8 // s, 8 // s, generator=generator) for s in (1, 2, 4))
+    expected = 0.0
+    for scores in logits:
+        resized = F.interpolate(mask[:, None].float(), size=scores.shape[-2:], mode="nearest")[:, 0].long()
+        known = resized != VOID
+        log_p = scores.log_softmax(1).permute(0, 2, 3, 1)[known]
+        expected -= float(log_p.gather(1, resized[known][:, None]).mean())
+    assert float(multi_scale_loss(logits, mask)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("schedule", "factor"), [("step", 0.1), ("constant", 1.0)])
+def test_the_schedule_is_the_configs(schedule: str, factor: float) -> None:
+    settings = load_config("mfs-tiny", [f"train.schedule={schedule}", "train.step_epochs=3"]).train
+    task = SegmentationTask(build_model(load_config("mfs-tiny").model, 2), settings)
+    built = task.configure_optimizers()
+    optimizer = built["optimizer"] if isinstance(built, dict) else built
+    for _ in range(3):
+        optimizer.step()
+        if isinstance(built, dict):
+            built["lr_scheduler"]["scheduler"].step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(settings.lr * factor)
+
+
+def test_a_diverged_training_says_to_lower_the_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "neuroseg.train.task.multi_scale_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True)
+    )
+    with pytest.raises(NeurosegError, match="loss became nan in epoch 0, batch 0.*lower train.lr"):
+        train(load_config("mfs-tiny"), tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("neuroseg.train.fit.build_model", lambda *_: pytest.fail("training began"))
+    with pytest.raises(UsageError, match="output folder .* cannot be written.*--out"):
+        train(load_config("mfs-tiny"), tmp_path / "file" / "run")
+
+
+def test_ctrl_c_keeps_checkpoints_and_an_older_runs_weights(
+    run: tuple[Path, Config, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    weights = (folder / "weights.safetensors").read_bytes()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    printed, _ = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "training was interrupted in epoch" in printed and "checkpoints are kept in" in printed
+    assert "Traceback" not in printed
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
+    torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+
+
+def test_ctrl_c_within_this_process_leaves_the_signal_handler_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SegmentationTask, "on_train_start", interrupt)
+    assert SegmentationTask.on_train_start is not LightningModule.on_train_start
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(NeurosegError, match="interrupted in epoch 1 of 2") as caught:
+        train(load_config("mfs-tiny"), tmp_path)
+    assert caught.value.exit_code == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(folder: Path) -> None:
+    (folder / "weights.safetensors").write_text("not weights")
+
+
+def missing_weights(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+
+
+def missing_config(folder: Path) -> None:
+    (folder / "config.yaml").unlink()
+
+
+def edit(folder: Path, change: Any) -> None:
+    weights = load_file(folder / "weights.safetensors")
+    change(weights)
+    save_file(weights, folder / "weights.safetensors")
+
+
+def nan(folder: Path) -> None:
+    edit(folder, lambda w: w["head0.classify.conv.weight"].view(-1)[3:4].fill_(float("nan")))
+
+
+def lacking(folder: Path) -> None:
+    edit(folder, lambda w: w.pop("ffm0.mix.conv.weight"))
+
+
+def another(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("blocks: 1", "blocks: 0"))
+
+
+def wider(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("classes: 2", "classes: 11"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "not a whole safetensors file"),
+        (foreign, "not a whole safetensors file"),
+        (missing_weights, "has no weights.safetensors"),
+        (missing_config, "has no config.yaml"),
+        (nan, "tensor 'head0.classify.conv.weight' holds NaN"),
+        (lacking, "lacks tensor 'ffm0.mix.conv.weight'"),
+        (another, "has an unknown tensor '.*block0"),
+        (wider, r"tensor 'head0.classify.conv.weight' has shape \(2, .*needs \(11, "),
+    ],
+)
+def test_a_damaged_run_is_refused_with_file_and_tensor(
+    run: tuple[Path, Config, dict[str, Any]], tmp_path: Path, damage: Any, message: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    damage(folder)
+    with pytest.raises(FileFormatError, match=message):
+        load_run(folder)
+
+
+def test_a_run_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_run(tmp_path / "none")
