@@ -1,0 +1,67 @@
+"""`neuroseg export`: a run becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from export.bundle import MANIFEST, report, write_bundle
+from export.errors import UsageError
+from export.files import check_writable
+from export.pipeline import compile_module
+from neuroseg.commands.console import progress, say, show
+from neuroseg.commands.reference import inputs_of, quantized_module, slayer_spikes, test_samples
+from neuroseg.train import load_run
+
+TARGETS = ("loihi2",)
+LAYOUTS = ("auto", "nested", "interleave")
+MODEL_FILES = ("config.yaml", "weights.safetensors")
+
+
+def export_run(
+    run: Path, out: Path, *, target: str = "loihi2", layout: str = "auto", vectors: int = 4
+) -> dict[str, Any]:
+    """Compile the run and write the bundle with `vectors` test vectors; returns the content of `report.json`.
+
+    The vectors are the spikes of the trained module, folded and quantised, run by stock SLAYER on the first test images.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"unknown target '{target}'; supported: {', '.join(TARGETS)}.")
+    if layout not in LAYOUTS:
+        raise UsageError(f"unknown layout '{layout}'; choose one of {', '.join(LAYOUTS)}.")
+    check_writable(out, MANIFEST)  # found out before minutes are spent
+    config, model = load_run(run)
+    height, width = config.data.size
+    compiled = compile_module(model, (3, height, width), layout=layout)
+    _, reference = quantized_module(run, compiled.quantization.to_json())
+    samples = test_samples(config, vectors)
+    with progress("test vectors") as on_progress:
+        spikes = slayer_spikes(reference, samples.images, on_progress)
+    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    write_bundle(
+        compiled,
+        out,
+        model_files={name: run / name for name in MODEL_FILES},
+        inputs=inputs_of(compiled.graph, spikes),
+        spikes=known,
+    )
+    return report(compiled)
+
+
+def summarise(content: dict[str, Any], out: Path) -> None:
+    """A short table of what was exported."""
+    delays = content["delays"]
+    skip = delays["longest_skip"]
+    verdicts = [row["verdict"] for row in content["ranges"]["populations"]]
+    rows = [
+        ("neurons as trained", f"{content['neurons']:,} (+ {content['host_neurons']:,} on the host)"),
+        ("neurons as deployed", f"{content['neurons_deployed']:,}"),
+        ("of these relays", f"{delays['relay_neurons']:,} in {sum(delays['relays'].values())} relay populations"),
+        ("longest skip", "none" if skip is None else f"{skip['lag']} steps, {skip['source']} -> {skip['target']}"),
+        ("latency", f"{content['latency_steps']} steps; one sample every {content['steps_per_sample']}"),
+        ("24-bit range", f"proved for {verdicts.count('cannot overflow')} of {len(verdicts)} populations"),
+    ]
+    show(f"exported to {out}", ("what", "value"), rows)
+    for row in content["ranges"]["populations"]:
+        if row["verdict"] != "cannot overflow":
+            say(f"  {row['name']}: {row['verdict']} (sums {row['a'][0]:,} to {row['a'][1]:,})")

@@ -1,0 +1,121 @@
+"""`neuroseg parity` and `neuroseg simulate`: running bundles and comparing what runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.bundle import Bundle, open_bundle
+from export.errors import DataError, UsageError
+from export.files import replacing
+from export.parity.compare import add_scores, class_maps, compare
+from export.simulate import BACKENDS, simulate
+from neuroseg.commands.console import progress, say, show
+from neuroseg.commands.reference import (
+    Samples,
+    Spikes,
+    inputs_of,
+    quantized_module,
+    score,
+    slayer_spikes,
+    test_samples,
+)
+
+SIDES = ("slayer", *BACKENDS)
+
+
+def parity(
+    path: Path, left: str, right: str, samples: int, *, verify: bool = True, deadline_s: float | None = None
+) -> dict[str, Any]:
+    """Run the first test images through two backends and compare every spike; returns the parity JSON.
+
+    The trained module turns the images into the spikes of the input populations; both sides get these.
+    """
+    for side in (left, right):
+        if side not in SIDES:
+            raise UsageError(f"unknown side '{side}'; choose from {', '.join(SIDES)}.")
+    if samples < 1:
+        raise UsageError(f"--samples is {samples}; at least 1 is needed.")
+    bundle = open_bundle(path, verify=verify)
+    config, model = quantized_module(path / "model", bundle.json("quantization.json"))
+    images = test_samples(config, samples)
+    with progress("slayer") as on_progress:
+        spikes = slayer_spikes(model, images.images, on_progress)
+    sides = {
+        side: spikes if side == "slayer" else run_side(bundle, inputs_of(bundle.graph, spikes), side, deadline_s)
+        for side in (left, right)
+    }
+    return compare_scored(bundle, images, sides[left], sides[right], (left, right))
+
+
+def compare_scored(
+    bundle: Bundle, samples: Samples, left: Spikes, right: Spikes, names: tuple[str, str]
+) -> dict[str, Any]:
+    """Parity JSON with mIoU and pixel agreement."""
+    result = compare(bundle.graph, left, right, names)
+    maps = class_maps(bundle.graph, left), class_maps(bundle.graph, right)
+    return add_scores(result, *maps, (score(maps[0], samples), score(maps[1], samples)))
+
+
+def run_side(bundle: Bundle, inputs: Spikes, backend: str, deadline_s: float | None = None) -> Spikes:
+    """Spikes of one backend, with a progress bar."""
+    with progress(backend) as on_progress:
+        return simulate(bundle.graph, bundle.network, inputs, backend, deadline_s=deadline_s, on_progress=on_progress)
+
+
+def show_parity(result: dict[str, Any]) -> None:
+    """The comparison as a table, and the first divergence in words."""
+    left, right = result["left"], result["right"]
+    rows = [(r["name"], r["compared"], r["mismatches"], r["rate_left"], r["rate_right"]) for r in result["populations"]]
+    columns = ("population", "neuron-steps", "mismatches", f"rate {left}", f"rate {right}")
+    show(f"{left} against {right}, {result['samples']} sample(s)", columns, rows)
+    say(f"{result['mismatches']:,} mismatches in {result['compared']:,} neuron-steps")
+    say(
+        f"mIoU {result['miou_left']:.4f} ({left}), {result['miou_right']:.4f} ({right}); "
+        f"pixels that agree {result['pixel_agreement']:.2%}"
+    )
+    first = result["first_divergence"]
+    if first is not None:
+        say(
+            f"first divergence: {first['population']}, sample {first['sample']}, step {first['step']}, neuron "
+            f"(c, y, x) = {tuple(first['index'])}: {left} {first['left']}, {right} {first['right']}.\n"
+            f"likely cause: {first['cause']}"
+        )
+
+
+def simulate_bundle(
+    path: Path,
+    backend: str,
+    *,
+    samples: int | None = None,
+    out: Path | None = None,
+    verify: bool = True,
+    deadline_s: float | None = None,
+) -> dict[str, Any]:
+    """Run the bundle's test vectors on a backend, check them against the recorded spikes, keep the spikes if asked.
+
+    out      .npz that gets spikes/<population> and readout
+    returns  JSON-ready summary with the parity of recorded against simulated spikes
+    """
+    bundle = open_bundle(path, verify=verify)
+    inputs, recorded = bundle.vectors()
+    available = len(next(iter(inputs.values())))
+    count = available if samples is None else samples
+    if not 1 <= count <= available:
+        raise DataError(f"the bundle holds {available} test vectors; --samples {count} is out of range.")
+    spikes = run_side(bundle, {name: v[:count] for name, v in inputs.items()}, backend, deadline_s)
+    if out is not None:
+        _keep(bundle, spikes, out)
+    result = compare(bundle.graph, {name: v[:count] for name, v in recorded.items()}, spikes, ("recorded", backend))
+    kept = ("samples", "compared", "mismatches", "first_divergence")
+    rates = {name: float(values.mean()) for name, values in spikes.items()}
+    return {"schema_version": 1, "backend": backend, **{k: result[k] for k in kept}, "firing_rates": rates}
+
+
+def _keep(bundle: Bundle, spikes: Spikes, out: Path) -> None:
+    readout = np.concatenate([spikes[n].sum(axis=1, dtype=np.int32) for n in bundle.graph.outputs], axis=1)
+    named = {f"spikes/{name}": values for name, values in spikes.items()}
+    with replacing(out) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, readout=readout, **named)

@@ -1,0 +1,94 @@
+"""MFS-Seg: the multi-scale full-spike segmentation network with EFS-Res blocks (Neural Networks 2024, Fig. 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from neuroseg.config import ModelConfig
+from neuroseg.models.blocks import Cell, ConvNorm
+from neuroseg.models.stages import (
+    AttentionEncoder,
+    BottomDecoder,
+    Decoder,
+    FirstEncoder,
+    Fusion,
+    StagePlan,
+    initial_head_weight,
+)
+from neuroseg.models.synapse import SynapseConv
+from neuroseg.models.wiring import ImageInput, ImageResize, ReadOut
+
+COLOURS = 3
+
+
+class Head(nn.Module):
+    """Class neurons of one scale: 3x3 -> LIF -> spike rate. The paper has no norm here; `norm` adds one."""
+
+    def __init__(self, cell: Cell, channels: int, classes: int, *, norm: bool, gain: float) -> None:
+        super().__init__()
+        conv = SynapseConv(channels, classes, 3, padding=1)
+        if not norm:
+            conv.weight = nn.Parameter(initial_head_weight(conv.weight.detach(), 9 * channels, cell.v_th))
+        self.classify = ConvNorm(conv, cell.norm(classes) if norm else None)
+        self.output = cell.lif()
+        self.readout = ReadOut(gain)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """(N, T, C, H, W) spikes -> (N, classes, H, W) logits."""
+        logits: Tensor = self.readout(self.output(self.classify(spikes)))
+        return logits
+
+
+class MfsSeg(nn.Module):
+    """Images (N, 3, H, W) in [0, 1] -> class-map logits (N, classes, H / 2^i, W / 2^i) of every scale i, full size first.
+
+    Stages are `encoder<i>`, `ffm<i>`, `decoder<i>`, `head<i>` at scale i; H and W are multiples of 2^(scales - 1), else
+    DataError. One scale is a plain network: no feature attention, no fusion, no transposed convolution.
+    """
+
+    def __init__(self, config: ModelConfig, classes: int) -> None:
+        super().__init__()
+        self.scales = config.scales
+        self.steps = config.steps
+        self.classes = classes
+        widths = config.widths
+        cell = Cell(config.v_th, config.tau, config.surrogate_width, config.residual_gain)
+        plan = StagePlan(cell, config.block, config.blocks, config.expansion, config.steps)
+        last = self.scales - 1
+        self.images = ImageInput(2**last)
+        self.encoder0 = FirstEncoder(plan, COLOURS, widths[0])
+        for i in range(1, self.scales):
+            self.add_module(f"pyramid{i}", ImageResize(2**i))
+            self.add_module(f"encoder{i}", AttentionEncoder(plan, COLOURS, widths[i - 1], widths[i]))
+        for i in range(last):
+            self.add_module(f"ffm{i}", Fusion(cell, widths, i))
+        self.add_module(f"decoder{last}", BottomDecoder(plan, widths[last]))
+        for i in reversed(range(last)):
+            self.add_module(f"decoder{i}", Decoder(plan, widths[i + 1], widths[i]))
+        for i in range(self.scales):
+            self.add_module(f"head{i}", Head(cell, widths[i], classes, norm=config.head_norm, gain=config.readout_gain))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits per scale: (full, half, quarter) for three scales."""
+        encoders = self._encode(self.images(images))
+        last = self.scales - 1
+        decoders = {last: self.get_submodule(f"decoder{last}")(encoders[last])}
+        for i in reversed(range(last)):
+            fused = self.get_submodule(f"ffm{i}")(*encoders)
+            decoders[i] = self.get_submodule(f"decoder{i}")(decoders[i + 1], fused)
+        return tuple(self.get_submodule(f"head{i}")(decoders[i]) for i in range(self.scales))
+
+    def _encode(self, pixels: Tensor) -> list[Tensor]:
+        encoders: list[Tensor] = [self.encoder0(pixels)]
+        for i in range(1, self.scales):
+            smaller = self.get_submodule(f"pyramid{i}")(pixels)
+            encoders.append(self.get_submodule(f"encoder{i}")(smaller, encoders[-1]))
+        return encoders
+
+
+def build_model(config: ModelConfig, classes: int, seed: int = 0) -> MfsSeg:
+    """The network of a config with random weights that depend on the seed alone; the caller's generator is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MfsSeg(config, classes)

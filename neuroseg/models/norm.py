@@ -1,0 +1,90 @@
+"""Normalisation: threshold-dependent batch norm, and the bias that is left of it after folding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neuroseg.models.synapse import like_input, per_step
+
+MOMENTUM = 0.1  # share of the newest batch in the running statistics, torch's default
+
+
+class Tdbn(nn.Module):
+    """Threshold-dependent batch norm: statistics per channel over batch, space and time (MFS-Seg, section 3).
+
+        y = gain alpha v_th (x - mean) / sqrt(var + eps) + shift
+
+    input, output  (N, T, C, H, W); or (N, C, H, W) for a current that is the same at every step: the statistics are equal
+    gain           initial value of the trained factor; small for the last norm of a residual path (their Proposition 1)
+
+    Running statistics for evaluation: a plain average over the first batches, an exponential one from then on, so that even
+    a network trained for a few batches is not evaluated with the values it started from.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    batches: Tensor
+
+    def __init__(self, channels: int, v_th: float, *, alpha: float = 1.0, gain: float = 1.0, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((channels,), gain))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("batches", torch.zeros(()))
+        self.scale = alpha * v_th
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised currents; while training, by the statistics of this batch."""
+        gain = self.gain * self.scale
+        if not self.training:
+            y = F.batch_norm(per_step(x), self.running_mean, self.running_var, gain, self.shift, eps=self.eps)
+            return like_input(y, x)
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = F.batch_norm(per_step(x), mean, var, gain, self.shift, training=True, momentum=1.0, eps=self.eps)
+        self._track(mean, var)
+        return like_input(y, x)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        self.batches += 1
+        share = self.batches.reciprocal().clamp_(min=MOMENTUM)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(var, share)
+
+    def describe(self) -> dict[str, Any]:
+        """y = gain (x - mean) / sqrt(var + eps) + shift, with alpha v_th inside the gain; tensors are (C,)."""
+        return {
+            "op": "norm",
+            "gain": (self.gain * self.scale).detach(),
+            "shift": self.shift.detach(),
+            "mean": self.running_mean.detach(),
+            "var": self.running_var.detach(),
+            "eps": self.eps,
+        }
+
+
+class ChannelBias(nn.Module):
+    """Adds a constant per channel: what a folded norm leaves behind.
+
+    It does not carry SLAYER's attribute `pre_hook_fx`, whose 8-bit quantiser would clamp a 13-bit bias to [-256, 254].
+    """
+
+    bias: Tensor
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x + bias, for (N, T, C, H, W)."""
+        return x + self.bias.view(-1, 1, 1)
+
+    def describe(self) -> dict[str, Any]:
+        """The bias (C,), real."""
+        return {"op": "bias", "bias": self.bias.detach()}

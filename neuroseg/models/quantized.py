@@ -1,0 +1,119 @@
+"""The trained network with the chip's integers: folded, rounded, and still a SLAYER module.
+
+This is the reference that parity compares the compiler's graph with, so it folds and rounds on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from export.errors import QuantizeError
+from neuroseg.models.blocks import ConvNorm
+from neuroseg.models.neuron import WEIGHT_UNIT, Lif
+from neuroseg.models.norm import ChannelBias
+from neuroseg.models.synapse import SynapseConv, SynapseConvT
+
+WEIGHT_RANGE = (-256, 254)  # even 8-bit weights
+BIAS_RANGE = (-4096, 4095)  # 13 bits
+V_TH_LIMIT = (
+    4096  # from here on float32 loses SLAYER's threshold epsilon, and it fires at v == v_th where the chip does not
+)
+
+
+def quantized(model: nn.Module, weight_scale: Mapping[str, float], v_th: Mapping[str, int]) -> nn.Module:
+    """A copy in eval mode whose synapses and neurons hold integers in units of 1/64, exact in float32.
+
+    weight_scale  dotted name of a SynapseConv or SynapseConvT -> integers per real weight: w_int = 2 round(w s / 2),
+                  b_int = round(b s), where w, b are the weights and bias after folding the norm (see `folded`)
+    v_th          dotted name of a Lif -> threshold mantissa
+
+    Synapses and neurons without an entry (the host's image path) stay as trained.
+    Raises QuantizeError for unknown names, and for integers outside the chip's formats.
+    """
+    copy = deepcopy(model).eval()
+    _check_names(copy, weight_scale, (SynapseConv, SynapseConvT), "synapse")
+    _check_names(copy, v_th, (Lif,), "neuron")
+    for name, scale in weight_scale.items():
+        _quantize_synapse(copy, name, scale)
+    for name, mantissa in v_th.items():
+        _quantize_neuron(copy, name, mantissa)
+    return copy
+
+
+def folded(container: ConvNorm) -> tuple[Tensor, Tensor]:
+    """Weights (as stored) and bias (out,) after folding the norm, in float64.
+
+    w' = w gain / sqrt(var + eps),   b' = shift - mean gain / sqrt(var + eps)
+    """
+    conv, norm = container.conv, container.norm
+    weight: Tensor = conv.weight.detach().double()
+    if norm is None:
+        return weight, torch.zeros(conv.out_channels, dtype=torch.float64)
+    parts = norm.describe()
+    gain, shift, mean, var = (parts[key].double() for key in ("gain", "shift", "mean", "var"))
+    deviation = torch.sqrt(var + norm.eps)
+    return weight * _per_weight(gain, conv) / _per_weight(deviation, conv), shift - mean * gain / deviation
+
+
+def _per_weight(channels: Tensor, conv: SynapseConv | SynapseConvT) -> Tensor:
+    """A value per output channel, shaped to multiply the stored weights."""
+    if isinstance(conv, SynapseConv):
+        return channels.view(-1, 1, 1, 1, 1)
+    # A transposed convolution stores (in, out / groups, ...): the rows of group g reach the outputs g (out / groups) + j.
+    rows = channels.view(conv.groups, -1).repeat_interleave(conv.in_channels // conv.groups, dim=0)
+    return rows[:, :, None, None, None]
+
+
+def _quantize_synapse(model: nn.Module, name: str, scale: float) -> None:
+    container = model.get_submodule(name.rpartition(".")[0])
+    if not isinstance(container, ConvNorm):
+        raise QuantizeError(
+            f"synapse '{name}' is not inside a ConvNorm, so the norm that follows it is not known; wrap it in one"
+        )
+    if not scale > 0:
+        raise QuantizeError(f"synapse '{name}': weight scale {scale} is not positive")
+    weight, bias = folded(container)
+    integers = 2 * torch.round(weight * scale / 2)
+    biases = torch.round(bias * scale)
+    _check_range(f"a weight of synapse '{name}'", integers, WEIGHT_RANGE, scale)
+    _check_range(f"a bias of synapse '{name}'", biases, BIAS_RANGE, scale)
+    conv = container.conv
+    conv.weight = nn.Parameter((integers / WEIGHT_UNIT).to(conv.weight), requires_grad=False)
+    if container.norm is not None:
+        container.norm = ChannelBias((biases / WEIGHT_UNIT).to(conv.weight))  # type: ignore[assignment]  # same slot
+
+
+def _quantize_neuron(model: nn.Module, name: str, mantissa: int) -> None:
+    old = model.get_submodule(name)
+    assert isinstance(old, Lif)
+    if not 0 < mantissa < V_TH_LIMIT:
+        raise QuantizeError(
+            f"neuron '{name}': threshold mantissa {mantissa} lies outside [1, {V_TH_LIMIT - 1}], where SLAYER's float32 "
+            f"threshold equals the chip's; choose a smaller weight scale for this population"
+        )
+    new = Lif(mantissa / WEIGHT_UNIT, 1.0 - old.v_decay / 4096, old.width, old.steps).to(old.device).eval()
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, new)
+
+
+def _check_range(what: str, values: Tensor, limits: tuple[int, int], scale: float) -> None:
+    low, high = limits
+    if not bool(torch.isfinite(values).all()):
+        raise QuantizeError(f"{what} is not a finite number; the training diverged: train again with a lower train.lr")
+    worst = values.flatten()[values.abs().argmax()] if values.numel() else torch.zeros(())
+    if bool((values < low).any() or (values > high).any()):
+        raise QuantizeError(
+            f"{what} becomes {int(worst)} at a scale of {scale:g} per unit, outside [{low}, {high}]; "
+            f"use a scale of at most {scale * (high - 1) / float(worst.abs()):g}"
+        )
+
+
+def _check_names(model: nn.Module, names: Mapping[str, object], kinds: tuple[type, ...], what: str) -> None:
+    known = {name for name, module in model.named_modules() if isinstance(module, kinds)}
+    for name in names:
+        if name not in known:
+            raise QuantizeError(f"the model has no {what} named '{name}'; it has {', '.join(sorted(known)[:5])}, ...")

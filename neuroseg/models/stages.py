@@ -1,0 +1,150 @@
+"""The modules of MFS-Seg between image and heads: encoders with feature attention, feature fusion, decoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+
+from neuroseg.models.blocks import BLOCKS, Cell, ConvNorm, Inception, conv_norm
+from neuroseg.models.synapse import SynapseConvT
+from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What all stages share: cell constants, the residual blocks per stage (kind, count, expansion) and T time steps."""
+
+    cell: Cell
+    block: str
+    blocks: int
+    expansion: int
+    steps: int
+
+
+class Stream(nn.Module):
+    """Residual blocks on one membrane stream and the population that reads its end. Base of all stages.
+
+    The blocks are `block0`, `block1`, ...; the output population is `output`.
+    """
+
+    def __init__(self, plan: StagePlan, channels: int) -> None:
+        super().__init__()
+        self.block_names = [f"block{i}" for i in range(plan.blocks)]
+        for name in self.block_names:
+            self.add_module(name, BLOCKS[plan.block](plan.cell, channels, plan.expansion))
+        self.output = plan.cell.lif()
+
+    def spikes_of(self, stream: Tensor) -> Tensor:
+        """Currents that start the stream -> spikes of its output population; both (N, T, C, H, W)."""
+        for name in self.block_names:
+            stream = self.get_submodule(name)(stream)
+        spikes: Tensor = self.output(stream)
+        return spikes
+
+
+class FirstEncoder(Stream):
+    """Full-resolution encoder: image -> 3x3 -> LIF (input population) -> Inception -> stream."""
+
+    def __init__(self, plan: StagePlan, colours: int, channels: int) -> None:
+        super().__init__(plan, channels)
+        self.image = conv_norm(plan.cell, colours, channels, 3)
+        self.image_lif = plan.cell.lif(plan.steps)
+        self.inception = Inception(plan.cell, channels, channels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, T, C, H, W) spikes."""
+        return self.spikes_of(self.inception(self.image_lif(self.image(pixels))))
+
+
+class AttentionEncoder(Stream):
+    """Encoder of a smaller image with feature attention (FAM): the spikes of the encoder above gate this scale's.
+
+    image -> Inception -> LIF;  spikes above -> max pool 2 -> 3x3 -> LIF;  AND of both -> 1x1 -> stream
+    """
+
+    def __init__(self, plan: StagePlan, colours: int, above: int, channels: int) -> None:
+        super().__init__(plan, channels)
+        self.image = Inception(plan.cell, colours, channels)
+        self.image_lif = plan.cell.lif(plan.steps)
+        self.pool = MaxPool(2)
+        self.attention = conv_norm(plan.cell, above, channels, 3)
+        self.attention_lif = plan.cell.lif()
+        self.gate = And()
+        self.start = conv_norm(plan.cell, channels, channels, 1)
+
+    def forward(self, pixels: Tensor, above: Tensor) -> Tensor:
+        """Pixels (N, 3, H, W) and spikes (N, T, C_above, 2H, 2W) -> spikes (N, T, C, H, W)."""
+        image = self.image_lif(self.image(pixels))
+        attention = self.attention_lif(self.attention(self.pool(above)))
+        return self.spikes_of(self.start(self.gate(image, attention)))
+
+
+class Fusion(nn.Module):
+    """Feature fusion (FFM) at one scale: all encoders' spikes, resized and concatenated -> 1x1 -> LIF -> 3x3 -> LIF.
+
+    widths  channels of encoder 0, 1, ...; encoder i works at 1 / 2^i of the image
+    scale   the scale that is served
+    """
+
+    def __init__(self, cell: Cell, widths: tuple[int, ...], scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        for i in range(len(widths)):
+            if i != scale:
+                self.add_module(f"resize{i}", Nearest(up=2 ** max(0, i - scale), down=2 ** max(0, scale - i)))
+        self.concat = Concat()
+        self.mix = conv_norm(cell, sum(widths), widths[scale], 1)
+        self.mix_lif = cell.lif()
+        self.refine = conv_norm(cell, widths[scale], widths[scale], 3)
+        self.output = cell.lif()
+
+    def forward(self, *encoders: Tensor) -> Tensor:
+        """Spikes of every encoder -> spikes (N, T, C, H, W) at this scale."""
+        resized = [x if i == self.scale else self.get_submodule(f"resize{i}")(x) for i, x in enumerate(encoders)]
+        spikes: Tensor = self.output(self.refine(self.mix_lif(self.mix(self.concat(*resized)))))
+        return spikes
+
+
+class BottomDecoder(Stream):
+    """Decoder of the smallest scale: the last encoder's spikes -> 1x1 -> stream.
+
+    The paper continues the encoder's stream here, but a stream begins at spikes: the 1x1 turns them into currents. It works
+    in 4 groups (fewer where the channels do not divide), which keeps the paper's parameters and MACs.
+    """
+
+    def __init__(self, plan: StagePlan, channels: int) -> None:
+        super().__init__(plan, channels)
+        self.start = conv_norm(plan.cell, channels, channels, 1, groups=gcd(4, channels))
+
+    def forward(self, encoder: Tensor) -> Tensor:
+        """Spikes (N, T, C, H, W) -> spikes of the same shape."""
+        return self.spikes_of(self.start(encoder))
+
+
+class Decoder(Stream):
+    """Decoder of a larger scale: spikes below -> transposed conv x2 -> LIF; concat with the FFM -> Inception -> stream."""
+
+    def __init__(self, plan: StagePlan, below: int, channels: int) -> None:
+        super().__init__(plan, channels)
+        self.up = ConvNorm(SynapseConvT(below, channels, 2, stride=2), plan.cell.norm(channels))
+        self.up_lif = plan.cell.lif()
+        self.concat = Concat()
+        self.inception = Inception(plan.cell, 2 * channels, channels)
+
+    def forward(self, below: Tensor, fused: Tensor) -> Tensor:
+        """Spikes (N, T, C_below, H / 2, W / 2) and (N, T, C, H, W) -> spikes (N, T, C, H, W)."""
+        up = self.up_lif(self.up(below))
+        return self.spikes_of(self.inception(self.concat(up, fused)))
+
+
+def initial_head_weight(weight: Tensor, fan_in: int, v_th: float) -> Tensor:
+    """Weights of a head without norm that let its neurons fire from the start.
+
+    With a fan-in of n binary inputs that spike at rate r ~ 0.2, uncorrelated weights of deviation s sum to a deviation of
+    s sqrt(n r); it is set to v_th, as a threshold-dependent norm would.
+    """
+    deviation: float = v_th / (0.2 * fan_in) ** 0.5
+    return torch.randn_like(weight) * deviation

@@ -1,0 +1,111 @@
+"""The RUN folder: `config.yaml`, `weights.safetensors`, `metrics.json`, `checkpoints/`, `tensorboard/`.
+
+Each file is written beside its place and renamed, so that none is ever half there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from export.errors import FileFormatError, UsageError
+from neuroseg.config import Config, dump_config, load_config
+from neuroseg.models import MfsSeg, build_model
+
+CONFIG, WEIGHTS, METRICS = "config.yaml", "weights.safetensors", "metrics.json"
+SCHEMA_VERSION = 1
+
+
+def prepare_run(out: Path) -> None:
+    """Make the folder and prove that files can be written there; UsageError otherwise."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"output folder '{out}' cannot be written: {error.strerror or error}; choose another one with --out"
+        ) from None
+
+
+def save_run(out: Path, config: Config, model: MfsSeg, metrics: Mapping[str, Any]) -> None:
+    """Write config, weights and metrics; the three belong together, so they are written last and at once."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    _replace(out / CONFIG, lambda path: path.write_text(dump_config(config), encoding="utf-8"))
+    _replace(out / WEIGHTS, lambda path: save_file(weights, path))
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **metrics}, indent=2, allow_nan=False) + "\n"
+    _replace(out / METRICS, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def load_run(run: Path) -> tuple[Config, MfsSeg]:
+    """Config and trained network (eval mode, CPU) of a RUN folder.
+
+    Raises UsageError when there is no such folder; FileFormatError naming the file and the tensor when something is missing,
+    truncated, of another network, or not a number.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise UsageError(f"run folder '{run}' does not exist; make one with: neuroseg train demo --out {run}")
+    for name in (CONFIG, WEIGHTS):
+        if not (run / name).is_file():
+            raise FileFormatError(
+                f"'{run}' has no {name}: the training did not finish, or this is no run folder; train again"
+            )
+    config = load_config(run / CONFIG)
+    model = build_model(config.model, config.data.classes)
+    weights = _read_weights(run / WEIGHTS)
+    _check_weights(run / WEIGHTS, weights, model.state_dict())
+    model.load_state_dict(weights)
+    return config, model.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(
+            f"'{path}' is not a whole safetensors file ({error}); train again or copy it again"
+        ) from None
+
+
+def _check_weights(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    for name in [*expected, *weights]:
+        if name not in weights or name not in expected:
+            state = "lacks" if name not in weights else "has an unknown"
+            raise FileFormatError(
+                f"'{path}' {state} tensor '{name}': it belongs to another {CONFIG} than the one beside it"
+            )
+        found, wanted = tuple(weights[name].shape), tuple(expected[name].shape)
+        if found != wanted:
+            raise FileFormatError(
+                f"'{path}': tensor '{name}' has shape {found}, the network of the {CONFIG} beside it needs {wanted}"
+            )
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise FileFormatError(
+                f"'{path}': tensor '{name}' holds NaN or infinite values: training diverged; train again with a lower train.lr"
+            )
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        write(partial)
+        partial.chmod(0o644)
+        partial.replace(target)
+    except OSError as error:
+        raise UsageError(
+            f"'{target}' cannot be written: {error.strerror or error}; make room or choose another folder"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
