@@ -72,7 +72,9 @@ def check_writable(path: Path, marker: str) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write '{path}': {error.strerror or error}. Choose a folder that is writable and has room.")
+    return UsageError(
+        f"cannot write '{path}': {error.strerror or error}. Choose a folder that is writable and has room."
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -78,6 +78,8 @@ class ModelConfig(_Section):
 class TrainConfig(_Section):
     """Adam.
 
+    class_weight_power  loss weight of class c is (median share of pixels / share of c) to this power: 0 weighs all pixels
+                alike, 1 all classes. Rare classes need some: their neurons fall silent, and silence is no gradient
     schedule    `cosine` to zero over all steps; `step`: lr times step_factor every step_epochs epochs; `constant`
     accelerator where to train; `auto` takes a GPU when there is one
     """
@@ -86,6 +88,7 @@ class TrainConfig(_Section):
     batch_size: Count = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     step_epochs: Count = 200
     step_factor: Annotated[float, Field(gt=0)] = 0.1

@@ -14,11 +14,17 @@ from torch import Tensor, nn
 
 from neuroseg.models.neuron import Lif
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
+from neuroseg.models.wiring import And, MaxPool
 
 
 def lifs(model: nn.Module) -> dict[str, Lif]:
-    """Every population of a model by its dotted name."""
+    """Every neuron population of a model by its dotted name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, Lif)}
+
+
+def spiking(model: nn.Module) -> dict[str, nn.Module]:
+    """Everything that the compiler makes a population of: neurons, and the gates (AND, OR) between them."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Lif | And | MaxPool)}
 
 
 @contextmanager
@@ -58,7 +64,7 @@ def record_spikes(model: nn.Module, images: Tensor, stock: bool = False) -> tupl
     def keep(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         spikes[name] = output.to(torch.uint8).cpu().numpy()
 
-    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in lifs(model).items()]
+    hooks = [module.register_forward_hook(partial(keep, name)) for name, module in spiking(model).items()]
     try:
         with evaluating(model), stock_slayer(model, stock):
             outputs = model(images)

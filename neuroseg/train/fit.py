@@ -26,7 +26,7 @@ from neuroseg.data import DigitsOnPhotos, Split
 from neuroseg.metrics import iou_per_class, miou, pixel_accuracy
 from neuroseg.models import build_model, parameter_count
 from neuroseg.train.run_folder import prepare_run, save_run
-from neuroseg.train.task import SegmentationTask
+from neuroseg.train.task import SegmentationTask, class_weights
 
 
 class LatestBest(ModelCheckpoint):
@@ -48,21 +48,23 @@ def train(config: Config, out: Path) -> dict[str, Any]:
     prepare_run(out)
     start = time.perf_counter()
     model = build_model(config.model, config.data.classes, config.train.seed)
-    task = SegmentationTask(model, config.train)
+    items = in_memory(dataset(config.data, "train"))
+    task = SegmentationTask(model, config.train, _weights(config, items))
     best = LatestBest(
         out / "checkpoints", "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
     )
     with _quiet_lightning():
         trainer = _trainer(config, out, best)
-        train_loader = _loader(config, "train", shuffle=True)
-        val_loader = _loader(config, "val")
+        train_loader = _loader(config, items, shuffle=True)
+        val_loader = _loader(config, in_memory(dataset(config.data, "val")))
         _interruptible(trainer, out, lambda: trainer.fit(task, train_loader, val_loader))
         seconds = time.perf_counter() - start
         # Our own checkpoint, written a moment ago: loading it in full is safe.
         task.load_state_dict(torch.load(best.best_model_path, weights_only=False)["state_dict"])
         task.confusion.reset()
         task.rates.reset()
-        _interruptible(trainer, out, lambda: trainer.test(task, _loader(config, "test"), verbose=False))
+        test_loader = _loader(config, in_memory(dataset(config.data, "test")))
+        _interruptible(trainer, out, lambda: trainer.test(task, test_loader, verbose=False))
     metrics = _metrics(config, task, seconds)
     save_run(out, config, model, metrics)
     return metrics
@@ -74,9 +76,15 @@ def dataset(config: DataConfig, split: Split) -> DigitsOnPhotos:
     return DigitsOnPhotos(split, config.size, config.classes, samples, config.seed, config.digits_per_image)
 
 
-def _loader(config: Config, split: Split, shuffle: bool = False) -> DataLoader[tuple[Tensor, ...]]:
+def _weights(config: Config, items: TensorDataset) -> Tensor | None:
+    """Loss weights of the classes, None when all weigh the same."""
+    if not config.train.class_weight_power:
+        return None
+    return class_weights(items.tensors[1], config.data.classes, config.train.class_weight_power)
+
+
+def _loader(config: Config, items: TensorDataset, shuffle: bool = False) -> DataLoader[tuple[Tensor, ...]]:
     # Items are small and drawn the same every epoch: drawing them once is cheaper than worker processes.
-    items = in_memory(dataset(config.data, split))
     generator = torch.Generator().manual_seed(config.train.seed)
     return DataLoader(items, config.train.batch_size, shuffle=shuffle, generator=generator)
 

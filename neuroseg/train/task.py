@@ -19,25 +19,40 @@ from neuroseg.models import MfsSeg, lifs
 Batch = tuple[Tensor, Tensor]
 
 
-def multi_scale_loss(logits: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+def class_weights(masks: Tensor, classes: int, power: float) -> Tensor:
+    """Loss weights (classes,): (median frequency / frequency) ** power over the pixels of masks (N, H, W), void aside.
+
+    Power 1 is median frequency balancing (Eigen and Fergus 2015). A class that does not occur gets weight 1.
+    """
+    counts = torch.bincount(masks[masks != VOID].flatten(), minlength=classes).double()
+    weights = torch.ones(classes, dtype=torch.float64)
+    there = counts > 0
+    weights[there] = (counts[there].quantile(0.5) / counts[there]) ** power
+    return weights.float()
+
+
+def multi_scale_loss(logits: tuple[Tensor, ...], mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Sum over scales of the cross entropy against the mask resized by nearest neighbour (MFS-Seg, section 4).
 
-    logits  (N, classes, H / 2^i, W / 2^i) per scale i;  mask (N, H, W), VOID pixels do not count
+    logits  (N, classes, H / 2^i, W / 2^i) per scale i;  mask (N, H, W), VOID pixels do not count;  weights (classes,)
     """
     losses = []
     for scale, scores in enumerate(logits):
         step = 2**scale
-        losses.append(F.cross_entropy(scores, mask[:, ::step, ::step], ignore_index=VOID))
+        losses.append(F.cross_entropy(scores, mask[:, ::step, ::step], weights, ignore_index=VOID))
     return torch.stack(losses).sum()
 
 
 class SegmentationTask(LightningModule):
     """A network with its loss, optimiser and measures. Logs `train/loss`, `val/miou`, `val/pixel_accuracy`, firing rates."""
 
-    def __init__(self, model: MfsSeg, config: TrainConfig) -> None:
+    weights: Tensor
+
+    def __init__(self, model: MfsSeg, config: TrainConfig, weights: Tensor | None = None) -> None:
         super().__init__()
         self.model = model
         self.settings = config
+        self.register_buffer("weights", torch.ones(model.classes) if weights is None else weights)
         self.confusion = MulticlassConfusionMatrix(model.classes, ignore_index=VOID)
         # Metric names must not hold dots, module names do.
         self.rates = MetricCollection({_key(name): MeanMetric() for name in lifs(model)})
@@ -46,7 +61,7 @@ class SegmentationTask(LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of (images (N, 3, H, W), masks (N, H, W))."""
         images, mask = batch
-        loss = multi_scale_loss(self.model(images), mask)
+        loss = multi_scale_loss(self.model(images), mask, self.weights)
         if not torch.isfinite(loss):
             raise NeurosegError(
                 f"the loss became {float(loss)} in epoch {self.current_epoch}, batch {batch_index}: training diverged; "
