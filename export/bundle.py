@@ -34,6 +34,8 @@ from export.pipeline import Compiled
 
 MANIFEST = "manifest.json"
 NETWORK = "network.net"
+VECTORS = "vectors.npz"
+ALWAYS = (NETWORK, "graph.json", "certificate.json", "quantization.json", "report.json", VECTORS)
 VERSIONS = ("neuroseg", "lava-nc", "lava-dl", "torch", "numpy", "h5py")
 
 
@@ -60,13 +62,19 @@ class Bundle:
 
     def vectors(self) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.uint8]]]:
         """Test vectors: (inputs, spikes), each population -> uint8 (N, T, C, H, W)."""
-        path = self.path / "vectors.npz"
+        path = self.path / VECTORS
         try:
             with np.load(path, allow_pickle=False) as file:
                 inputs = {k.removeprefix("inputs/"): file[k] for k in file.files if k.startswith("inputs/")}
                 spikes = {k.removeprefix("spikes/"): file[k] for k in file.files if k.startswith("spikes/")}
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise FileFormatError(f"'{path}' cannot be read: {error}. Export the run again.") from error
+        names = {p.name for p in self.graph.inputs}
+        if set(inputs) != names or not set(self.graph.outputs) <= set(spikes):
+            raise FileFormatError(
+                f"'{path}' holds inputs {sorted(inputs)}, the network has {sorted(names)}; its spikes must hold the outputs "
+                f"{', '.join(self.graph.outputs)}. Export the run again."
+            )
         return inputs, spikes
 
 
@@ -84,7 +92,7 @@ def write_bundle(
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical
     raises          UsageError when the folder cannot be written or holds something else
     """
-    with replacing_folder(out, MANIFEST) as folder:
+    with replacing_folder(out, is_bundle) as folder:
         write_netx(compiled.graph, folder / NETWORK)
         write_json(folder / "graph.json", describe_graph(compiled.graph))
         write_json(folder / "certificate.json", compiled.certificate)
@@ -112,6 +120,16 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     if verify:
         _verify(path)
     return Bundle(path, read_netx(path / NETWORK), verify)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder holds a bundle of ours and nothing else: only then may an export replace it."""
+    try:
+        listed = set(_listed(path))
+    except FileFormatError:
+        return False
+    found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    return found <= listed | {MANIFEST}
 
 
 def describe_graph(graph: Graph) -> dict[str, Any]:
@@ -152,6 +170,7 @@ def report(compiled: Compiled) -> dict[str, Any]:
         "latency_steps": max(graph.arrivals[n] for n in graph.outputs) + graph.steps - 1,
         "delays": compiled.delays.to_json(),
         "ranges": compiled.ranges,
+        "warnings": list(compiled.quantization.warnings),
         "pass_seconds": {name: round(s, 3) for name, s in compiled.seconds.items()},
     }
 
@@ -193,13 +212,23 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _verify(path: Path) -> None:
+def _listed(path: Path) -> dict[str, str]:
+    """File -> SHA-256, from a manifest of ours."""
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
-        expected = {str(name): str(entry["sha256"]) for name, entry in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(f"'{path / MANIFEST}' is damaged ({error}). Export the run again.") from error
-    for name, digest in expected.items():
+        manifest = json.loads((path / MANIFEST).read_text())
+        listed = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
+        if "neuroseg" not in manifest["versions"]:
+            raise ValueError("it was not written by neuroseg")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileFormatError(f"'{path / MANIFEST}' is damaged ({error!r}). Export the run again.") from error
+    missing = [name for name in ALWAYS if name not in listed]
+    if missing:
+        raise FileFormatError(f"'{path / MANIFEST}' is damaged: it does not list '{missing[0]}'. Export the run again.")
+    return listed
+
+
+def _verify(path: Path) -> None:
+    for name, digest in _listed(path).items():
         if not (path / name).is_file():
             raise FileFormatError(f"bundle '{path}': '{name}' is missing. Export the run again.")
         if sha256(path / name) != digest:

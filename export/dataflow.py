@@ -57,6 +57,7 @@ class TransposedConvolution(Node):
     stride: Pair
     padding: Pair
     output_padding: Pair
+    dilation: Pair
     groups: int
 
 

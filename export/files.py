@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,30 +39,48 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
-    """The same for a whole folder; one that exists is replaced only if it is empty or holds `marker`.
+Ours = Callable[[Path], bool]
 
-    raises  UsageError when it cannot be written, or holds something else
+
+@contextmanager
+def replacing_folder(path: Path, ours: Ours) -> Iterator[Path]:
+    """The same for a whole folder; one that exists is replaced only if it is empty or `ours(path)`.
+
+    raises  UsageError when it cannot be written, has no room, or holds something else
     """
-    check_writable(path, marker)
+    path = path.resolve()
+    check_writable(path, ours)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    old = temporary.with_name(f"{temporary.name}.old")
     try:
         yield temporary
         temporary.chmod(0o755)
-        old = temporary.with_name(temporary.name + ".old")
         if path.exists():
             path.rename(old)
         temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     finally:
+        if old.exists() and not path.exists():  # interrupted between the two moves
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_writable(path: Path, marker: str) -> None:
+def check_writable(path: Path, ours: Ours = lambda _: False) -> None:
     """Find out early whether `replacing_folder` will work; same errors."""
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / marker).exists())):
-        raise UsageError(f"'{path}' exists and is not one of ours (no {marker} in it). Choose another --out.")
+    path = path.resolve()
+    if path == Path.cwd() or path.parent == path:
+        raise UsageError(f"'{path}' is the current or the root folder; give --out a folder of its own.")
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not ours(path))):
+        raise UsageError(
+            f"'{path}' exists and is not a bundle of ours, or holds other files too. Choose another --out."
+        )
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """UsageError unless files can be written beside `path`; missing folders above it are made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent):

@@ -29,7 +29,8 @@ from export.dataflow import (
 from export.graph import Conv, Dense, Graph, Lif
 from export.passes.lower import lower
 
-TRANSPOSED = ((2, 0, 0), (4, 1, 0), (3, 1, 1))  # (kernel, padding, output padding), stride 2: all double the size
+# (kernel, padding, output padding, dilation), stride 2: all double the size
+TRANSPOSED = ((2, 0, 0, 1), (4, 1, 0, 1), (3, 1, 1, 1), (2, 1, 0, 3), (3, 2, 1, 2))
 
 
 def neuron(a, lif, bias):
@@ -56,10 +57,8 @@ def _current(node, x):
     if isinstance(node, Convolution):
         y = _fold(x, lambda s: F.conv2d(s, weight, None, node.stride, node.padding, node.dilation, node.groups))
     else:
-        y = _fold(
-            x,
-            lambda s: F.conv_transpose2d(s, weight, None, node.stride, node.padding, node.output_padding, node.groups),
-        )
+        geometry = (node.stride, node.padding, node.output_padding, node.groups, node.dilation)
+        y = _fold(x, lambda s: F.conv_transpose2d(s, weight, None, *geometry))
     bias = np.zeros(y.shape[2]) if node.bias is None else node.bias
     return np.rint(y).astype(np.int64), bias.astype(np.int64)
 
@@ -174,12 +173,12 @@ class RandomFlow:
         return self._add(Convolution(name, (source,), (channels, *out), weight, self._bias(channels), *pairs, groups))
 
     def transposed(self, source: str, channels: int, groups: int = 1) -> str:
-        kernel, pad, extra = TRANSPOSED[self.rng.integers(len(TRANSPOSED))]
+        kernel, pad, extra, dilation = TRANSPOSED[self.rng.integers(len(TRANSPOSED))]
         ins, height, width = self.shape(source)
         name = f"up{len(self.nodes)}"
         weight = self._weight(ins, channels // groups, kernel, kernel)
         shape = (channels, 2 * height, 2 * width)
-        pairs = [(2, 2), (pad, pad), (extra, extra)]
+        pairs = [(2, 2), (pad, pad), (extra, extra), (dilation, dilation)]
         return self._add(TransposedConvolution(name, (source,), shape, weight, self._bias(channels), *pairs, groups))
 
     def fire(self, current: str) -> str:

@@ -1,6 +1,7 @@
 """Bundles: whole or not at all, and refused when a byte has changed."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def bundle(parts, tmp_path):
     return tmp_path / "bundle"
 
 
-def test_a_bundle_holds_what_the_contract_lists_and_its_vectors_replay(bundle):
+def test_a_bundle_holds_all_files_and_its_vectors_replay(bundle):
     names = {p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()}
     assert names == {
         "network.net",
@@ -106,22 +107,61 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
 
 def test_an_export_replaces_an_older_bundle_but_nothing_else(parts, bundle, tmp_path):
     compiled, files = parts
-    (bundle / "stray.txt").write_text("from the older one")
+    before = (bundle / MANIFEST).stat().st_mtime_ns
     write_bundle(compiled, bundle, **files)
-    assert not (bundle / "stray.txt").exists()
-    other = tmp_path / "mine"
-    other.mkdir()
-    (other / "thesis.tex").write_text("precious")
-    with pytest.raises(UsageError, match="is not one of ours"):
-        write_bundle(compiled, other, **files)
-    assert (other / "thesis.tex").read_text() == "precious"
+    assert (bundle / MANIFEST).stat().st_mtime_ns > before
+    web_app = tmp_path / "mine"
+    web_app.mkdir()
+    (web_app / MANIFEST).write_text('{"name": "my web app"}')
+    for folder in (bundle, web_app):
+        (folder / "thesis.tex").write_text("precious")
+        with pytest.raises(UsageError, match="not a bundle of ours, or holds other files too"):
+            write_bundle(compiled, folder, **files)
+        assert (folder / "thesis.tex").read_text() == "precious"
+
+
+def test_the_current_folder_is_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is the current or the root folder"):
+        check_writable(Path())
+
+
+def test_an_interruption_between_the_two_moves_puts_the_older_bundle_back(parts, bundle, monkeypatch):
+    compiled, files = parts
+    moved, rename = [], Path.rename
+
+    def interrupted(self, target):
+        moved.append(self)
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(compiled, bundle, **files)
+    monkeypatch.undo()
+    open_bundle(bundle)
+    assert [p.name for p in bundle.parent.iterdir()] == [bundle.name]
+
+
+@pytest.mark.parametrize("manifest", ['{"files": {}}', '{"files": {}, "versions": {"neuroseg": "1"}}'])
+def test_a_manifest_that_lists_too_little_is_refused(bundle, manifest):
+    (bundle / MANIFEST).write_text(manifest)
+    with pytest.raises(FileFormatError, match="is damaged"):
+        open_bundle(bundle)
+
+
+def test_vectors_of_another_network_are_refused(bundle):
+    np.savez(bundle / "vectors.npz", readout=np.zeros(1))
+    with pytest.raises(FileFormatError, match=r"holds inputs \[\], the network has"):
+        open_bundle(bundle, verify=False).vectors()
 
 
 def test_a_failed_export_leaves_the_older_bundle_and_no_debris(parts, bundle):
     compiled, files = parts
     before = (bundle / MANIFEST).read_bytes()
     broken = {**files, "model_files": {"weights.safetensors": bundle / "nowhere"}}
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UsageError, match="cannot write"):
         write_bundle(compiled, bundle, **broken)
     assert (bundle / MANIFEST).read_bytes() == before
     assert [p.name for p in bundle.parent.iterdir()] == [bundle.name]
@@ -144,11 +184,11 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path):
 
 def enter(path):
     """Try to replace a folder."""
-    with replacing_folder(path, "m"):
+    with replacing_folder(path, lambda _: True):
         pass
 
 
-@pytest.mark.parametrize("write", [lambda p: write_json(p, 1), lambda p: check_writable(p, "m"), enter])
+@pytest.mark.parametrize("write", [lambda p: write_json(p, 1), check_writable, enter])
 def test_a_place_that_cannot_be_written_is_a_usage_error(write, tmp_path):
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "below" / "x"

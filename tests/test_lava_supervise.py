@@ -110,7 +110,7 @@ def test_a_killed_child_is_an_error_within_ten_seconds(network, jobs):
 )
 def test_a_missed_deadline_is_an_error_that_says_how_to_raise_it(deadline, network, jobs):
     started = time.monotonic()
-    with pytest.raises(RuntimeFailure, match="deadline_s"):
+    with pytest.raises(RuntimeFailure, match="--deadline"):
         run_lava(network, spikes_for(residual_graph(), 20 * LONG), fast=True, deadline_s=deadline)
     assert time.monotonic() - started < deadline + 10
     assert gone_within(jobs, 0.5)

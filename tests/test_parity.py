@@ -81,13 +81,48 @@ def test_a_planted_weight_is_found_at_its_population(network, tmp_path):
     assert {first["left"], first["right"]} == {0, 1}
 
 
-def test_a_planted_bias_is_found_at_its_population(network, tmp_path):
+@pytest.mark.parametrize("change", [-7, 12])
+def test_a_planted_bias_is_found_at_its_population(change, network, tmp_path):
     graph, inputs, spikes = network
     target = fan_in(graph)
-    wrong = graph.map_populations(lambda p: replace(p, bias=None) if p.name == target else p)
-    result = compare(graph, spikes, on_lava(wrong, inputs, tmp_path), ("int", "lava"))
+
+    def other(population):
+        if population.name != target:
+            return population
+        bias = population.bias.copy()
+        bias[1] += change
+        return replace(population, bias=bias)
+
+    result = compare(graph, spikes, on_lava(graph.map_populations(other), inputs, tmp_path), ("int", "lava"))
     assert result["first_divergence"]["population"] == target
-    assert result["first_divergence"]["cause"] == "bias: the bias is missing"
+    assert result["first_divergence"]["index"][0] == 1
+    assert result["first_divergence"]["cause"].startswith("bias: that of channel 1 seems to differ by")
+
+
+def test_a_missing_bias_is_named(network):
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    silent = graph.map_populations(lambda p: replace(p, bias=None) if p.name == target else p)
+    first = compare(graph, spikes, run_integer(silent, inputs), ("a", "b"))["first_divergence"]
+    assert (first["population"], first["cause"]) == (target, "bias: the bias is missing")
+
+
+def test_one_sample_is_never_blamed_on_a_reset(network):
+    graph, inputs, _ = network
+    target = fan_in(graph)
+    chosen = graph.into(target)[0]
+
+    def negated(p):
+        if p is not chosen:
+            return p
+        weight = p.weight.copy()
+        weight[0] *= -1
+        return replace(p, weight=weight)
+
+    one = {name: values[:1] for name, values in inputs.items()}
+    left, right = run_integer(graph, one), run_integer(graph.map_projections(negated), one)
+    cause = compare(graph, left, right, ("a", "b"))["first_divergence"]["cause"]
+    assert cause.startswith(("rounding: only channel(s) 0", "bias: that of channel 0"))
 
 
 def test_a_planted_delay_is_found_at_its_population(network, tmp_path, monkeypatch):

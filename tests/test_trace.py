@@ -3,17 +3,35 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lively import SIZE, lively_model
 from torch import nn
 
-from export.dataflow import Add, Concat, Convolution, Fire, MaxPool, Nearest, Norm, Product, TransposedConvolution
+from export.dataflow import (
+    Add,
+    Concat,
+    Convolution,
+    Dataflow,
+    Fire,
+    Image,
+    MaxPool,
+    Nearest,
+    Norm,
+    Product,
+    TransposedConvolution,
+)
 from export.errors import TraceError
+from export.execute.integer import run_integer
 from export.passes.fold_norm import fold_norm
+from export.passes.lower import lower
+from export.passes.quantize import quantize
 from export.passes.trace import trace
 from neuroseg.models.neuron import Lif
 from neuroseg.models.norm import Tdbn
-from neuroseg.models.synapse import SynapseConv
-from neuroseg.models.wiring import ReadOut
+from neuroseg.models.synapse import SynapseConv, SynapseConvT
+from neuroseg.models.wiring import And, ReadOut
+from neuroseg.models.wiring import Concat as ConcatSpikes
 
 IMAGE = (3, *SIZE)
 
@@ -149,3 +167,80 @@ def test_a_norm_of_something_else_than_a_convolution_is_refused():
 
     with pytest.raises(TraceError, match=r"'middle\.0' must follow one convolution"):
         fold_norm(trace(AfterSpikes(), IMAGE))
+
+
+class Gated(Chain):
+    """A gate or merge that reads one value twice."""
+
+    def __init__(self, merge, channels):
+        super().__init__(SynapseConv(channels, 4, 1))
+        self.merge = merge
+
+    def forward(self, images):
+        spikes = self.first(self.stem(images))
+        return self.readout(self.second(self.middle(self.merge(spikes, spikes))))
+
+
+@pytest.mark.parametrize(("merge", "channels"), [(And(), 4), (ConcatSpikes(), 8)])
+def test_a_value_read_twice_counts_twice(merge, channels):
+    model = Gated(merge, channels)
+    graph = quantize(lower(fold_norm(trace(model, IMAGE))))[0]
+    spikes = (np.random.default_rng(0).random((2, 3, 4, *SIZE)) < 0.4).astype(np.uint8)
+    got = run_integer(graph, {"first": spikes})
+    if "merge" in got:
+        np.testing.assert_array_equal(got["merge"], spikes)
+    assert len(graph.into("second" if channels == 8 else "merge")) == 2
+
+
+def test_a_dilated_transposed_convolution_keeps_its_dilation():
+    model = Chain(SynapseConvT(4, 4, 2, stride=2, dilation=3, padding=1))
+    conv = fold_norm(trace(model, IMAGE)).nodes["middle"]
+    assert conv.dilation == (3, 3)
+    assert conv.shape == (4, 32, 32)
+
+
+def test_a_module_called_with_a_constant_is_refused():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = And()
+
+        def forward(self, x):
+            return self.gate(x, 1.0)
+
+    with pytest.raises(TraceError, match=r"'middle\.gate' is called with the constant 1\.0"):
+        trace(Chain(Constant()), IMAGE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    kernel=st.sampled_from([1, 2, 3]),
+    groups=st.sampled_from([1, 2, 4]),
+    transposed=st.booleans(),
+    norms=st.integers(1, 3),
+)
+def test_folding_is_exact_for_any_convolution_and_row_of_norms(seed, kernel, groups, transposed, norms):
+    rng = np.random.default_rng(seed)
+    shape, one = (8, 4, 4), (1, 1)
+    if transposed:
+        weight = rng.normal(size=(4, 8 // groups, kernel, kernel))
+        conv = TransposedConvolution("conv", ("x",), shape, weight, None, (2, 2), (0, 0), (0, 0), one, groups)
+    else:
+        weight = rng.normal(size=(8, 4 // groups, kernel, kernel))
+        conv = Convolution("conv", ("x",), shape, weight, None, (2, 2), (0, 0), one, groups)
+    nodes = {"x": Image("x", (), (4, 9, 9)), "conv": conv}
+    for i in range(norms):
+        gain, shift, mean = rng.normal(size=(3, 8))
+        nodes[f"n{i}"] = Norm(f"n{i}", (list(nodes)[-1],), shape, gain, shift, mean, rng.uniform(0.1, 2, 8), 1e-5)
+    folded = fold_norm(Dataflow(nodes, list(nodes)[-1], 1)).nodes["conv"]
+
+    spikes = torch.from_numpy((rng.random((2, 4, 9, 9)) < 0.4).astype(float))
+    run = nn.functional.conv_transpose2d if transposed else nn.functional.conv2d
+    expected = run(spikes, torch.from_numpy(weight), None, 2, 0, groups=groups).numpy()
+    for norm in list(nodes.values())[2:]:
+        gain, shift, mean, var = (v[:, None, None] for v in (norm.gain, norm.shift, norm.mean, norm.var))
+        expected = gain * (expected - mean) / np.sqrt(var + norm.eps) + shift
+    bias = torch.from_numpy(folded.bias)
+    got = run(spikes, torch.from_numpy(folded.weight), bias, 2, 0, groups=groups).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)

@@ -17,10 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from export.lava.job import Job, Status, read_job, write_status
+from export.lava.job import REPORTS, Job, Status, read_job, write_status
 
 PR_SET_PDEATHSIG = 1  # prctl option, linux/prctl.h
-REPORTS = 50  # progress reports per run: each one is a pause of the simulation
 ENDING = threading.Lock()  # held by whoever writes to the job folder, and for ever by the thread that removes it
 
 

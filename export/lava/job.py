@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 JOB, STATUS = "job.json", "status.json"
+REPORTS = 50  # progress reports per run: each one is a pause of the simulation
 
 
 @dataclass(frozen=True)

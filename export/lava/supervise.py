@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from export.errors import RuntimeFailure, UsageError
 from export.execute.integer import check_inputs, input_spikes
 from export.graph import Array, Conv, Dense, Graph, Population, to_logical, to_physical
-from export.lava.job import Job, Status, read_status, write_job
+from export.lava.job import REPORTS, Job, Status, read_status, write_job
 from export.netx.read import read_netx
 
 POLL_S = 0.05
@@ -31,6 +31,7 @@ GRACE_S = 8.0  # from SIGTERM to SIGKILL; Python's resource tracker uses it to r
 SOCKET_ROOM = 70  # longest folder name in which multiprocessing can still make a socket (108 characters in all)
 START_S = 120.0  # imports, compilation and start of all processes on a slow, busy machine
 SLACK = 20.0  # a run may take this many times the estimate
+STALL_S = 300.0  # without a step done for this long, or for SLACK times what a report should take, a run is stuck
 OPERATION_S = {False: 1.5e-8, True: 5e-10}  # per multiply-accumulate of stock's and of our Conv model, one core
 MESSAGE_S = 2e-3  # per process and step
 NEURON_S = 5e-8  # per neuron and step
@@ -64,7 +65,8 @@ def run_lava(
     with tempfile.TemporaryDirectory(prefix="neuroseg-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         job = prepare_job(folder, network, graph, inputs, samples, recorded, fast)
-        supervise(folder, limit, on_progress)
+        stall = max(STALL_S, SLACK * estimate_s(graph, samples, fast) / REPORTS)
+        supervise(folder, limit, on_progress, stall)
         return {p: _collect(folder / job.sinks[p], graph.populations[p], samples, graph.steps) for p in recorded}
 
 
@@ -107,15 +109,24 @@ def prepare_job(
     return job
 
 
-def supervise(folder: Path, deadline_s: float, on_progress: Callable[[int, int], None] | None = None) -> None:
-    """Run a prepared job to its end; RuntimeFailure otherwise. No process of it is left in either case."""
+def supervise(
+    folder: Path,
+    deadline_s: float,
+    on_progress: Callable[[int, int], None] | None = None,
+    stall_s: float = STALL_S,
+) -> None:
+    """Run a prepared job to its end; RuntimeFailure otherwise. No process of it is left in either case.
+
+    stall_s  seconds after which a run without progress is ended
+    """
     with (folder / "log.txt").open("wb") as log, _child(folder, log.fileno()) as child:
         started, reported = time.monotonic(), 0
+        moved = started
         while True:
             ended = child.poll() is not None  # before the status is read: the last words come before the end
             status = read_status(folder)
             if status.step > reported:
-                reported = status.step
+                reported, moved = status.step, time.monotonic()
                 if on_progress is not None:
                     on_progress(status.step, status.total)
             if status.done:
@@ -127,7 +138,12 @@ def supervise(folder: Path, deadline_s: float, on_progress: Callable[[int, int],
                 where = f"at step {status.step} of {status.total}" if status.total else "while starting"
                 raise RuntimeFailure(
                     f"the Lava run missed its deadline of {deadline_s:.0f} s {where}. "
-                    f"Give it more time (deadline_s), fewer samples, or the fast models."
+                    f"Give it more time (--deadline, deadline_s), fewer samples, or the fast models (lava-fast)."
+                )
+            if time.monotonic() - moved > stall_s:
+                raise RuntimeFailure(
+                    f"the Lava run has made no progress for {stall_s:.0f} s at step {status.step}: a process is stuck or "
+                    "stopped. Nothing of it is left; start it again, with fewer samples or lava-fast if the machine is small."
                 )
             time.sleep(POLL_S)
 

@@ -22,6 +22,7 @@ from export.graph import V_TH_SHIFT, Graph, Lif, Population, to_physical
 
 Spikes = Mapping[str, NDArray[np.uint8]]
 FEW_CHANNELS = 0.25
+LARGEST_BIAS_FAULT = 64
 STATE_LIMIT = 1 << 23
 
 
@@ -32,10 +33,14 @@ def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
         return "the two sides were given different inputs"
     sums = _sums(graph, population, left)
     if sums is not None and population.lif is not None:
-        wanted = to_physical(right[name], population.layout)
+        given, wanted = (to_physical(side[name], population.layout) for side in (left, right))
         for cause, spikes, unknown in _candidates(graph, population, sums):
-            if np.array_equal(_after(spikes, unknown), _after(wanted, unknown)):
-                return cause
+            differs = not np.array_equal(_after(given, unknown), _after(wanted, unknown))
+            if differs and np.array_equal(_after(spikes, unknown), _after(wanted, unknown)):
+                return cause  # it explains differences, in what can be known
+        bias = _bias_fault(population, sums, left[name], right[name], graph.steps)
+        if bias:
+            return bias
         if max(int(s.abs().max()) for s in sums) << V_TH_SHIFT >= STATE_LIMIT:
             return "overflow: a synaptic current leaves the chip's 24 bits"
     return _pattern(left[name], right[name])
@@ -71,7 +76,7 @@ def _candidates(
     steps, lif = graph.steps, population.lif
     assert lif is not None
     total = torch.stack(sums).sum(dim=0).to(torch.int32)
-    if population.kind == "lif":
+    if population.kind == "lif" and len(total) > steps:  # one sample alone says nothing about resets
         for late in range(1, steps):
             cause = f"reset: the membrane is reset {late} step(s) after a sample starts, not when it starts"
             yield cause, _stream(population, lif, total, steps, late), late
@@ -91,6 +96,25 @@ def _candidates(
     if population.bias is not None:
         silent = replace(population, bias=None)
         yield "bias: the bias is missing", _stream(silent, lif, total, steps, 0), 0
+
+
+def _bias_fault(
+    population: Population, sums: list[Tensor], left: NDArray[np.uint8], right: NDArray[np.uint8], steps: int
+) -> str | None:
+    """A bias of one channel that is off by a constant, if that explains all differences."""
+    channels = np.flatnonzero((left != right).any(axis=(0, 1, 3, 4)))
+    if len(channels) != 1 or population.kind != "lif" or population.lif is None:
+        return None
+    channel, r = int(channels[0]), population.layout
+    phases = slice(channel * r * r, (channel + 1) * r * r)
+    total = torch.stack(sums).sum(dim=0).to(torch.int32)[:, phases]
+    wanted = to_physical(right, r)[:, :, phases]
+    whole = population.bias if population.bias is not None else np.zeros(population.shape[0], dtype=np.int32)
+    for change in sorted((c for c in range(-LARGEST_BIAS_FAULT, LARGEST_BIAS_FAULT + 1) if c), key=abs):
+        one = Population("one", "lif", (1, *population.shape[1:]), None, whole[[channel]] + change, r)
+        if np.array_equal(_stream(one, population.lif, total, steps, 0), wanted):
+            return f"bias: that of channel {channel} seems to differ by {change:+d}"
+    return None
 
 
 def _shifted(part: Tensor, lag: int) -> Tensor:

@@ -194,7 +194,7 @@ def _axes(synapse: Synapse, source: Shape, target: Shape) -> tuple[Axis, Axis]:
     one = (1, 1)
     stride = one if isinstance(node, Product) else node.stride
     padding = (0, 0) if isinstance(node, Product) else node.padding
-    dilation = node.dilation if isinstance(node, Convolution) else one
+    dilation = node.dilation if isinstance(node, (Convolution, TransposedConvolution)) else one
     kernel = synapse.weight.shape[2:]
     y, x = (
         Axis(

@@ -18,6 +18,7 @@ BIAS_MIN, BIAS_MAX = -(1 << 12), (1 << 12) - 1
 DECAY_MAX = 4096
 EXACT_V_TH = 4095  # SLAYER's float32 threshold keeps its epsilon below 4096
 STEP = 2
+WHOLE = 1e-6  # how far from a whole number a scaled threshold may lie
 COARSE_V_TH = 8  # below this the threshold itself is rounded by more than 6 %
 
 
@@ -71,14 +72,29 @@ def quantize(graph: Graph) -> tuple[Graph, Quantization]:
     populations = {name: _population(graph, p, scale) for name, p in graph.populations.items()}
     v_th = {name: int(p.lif.v_th) for name, p in populations.items() if name in scale and p.lif is not None}
     weight_scale = {p.origin: scale[p.target] for p in graph.projections if p.target in scale}
-    warnings = tuple(
-        f"population '{n}' has a threshold of only {v} steps: a few large weights take the range. "
-        "Train with weight decay, or quantisation-aware."
-        for n, v in v_th.items()
-        if v < COARSE_V_TH
-    )
+    warnings = _warnings(graph, scale, v_th)
     quantized = replace(graph, populations=populations, projections=projections)
     return quantized, Quantization(scale, weight_scale, v_th, errors, warnings)
+
+
+def _warnings(graph: Graph, scale: Mapping[str, float], v_th: Mapping[str, int]) -> tuple[str, ...]:
+    """Thresholds that are coarse, or that a shared scale could not keep whole."""
+    found = []
+    for name, integer in v_th.items():
+        lif = graph.populations[name].lif
+        assert lif is not None
+        exact = lif.v_th * scale[name]
+        if integer < COARSE_V_TH:
+            found.append(
+                f"population '{name}' has a threshold of only {integer} steps: a few large weights take the range. "
+                "Train with weight decay, or quantisation-aware."
+            )
+        if abs(exact - integer) > WHOLE:
+            found.append(
+                f"the threshold of population '{name}' was rounded from {exact:.3f} to {integer} steps: it shares its scale "
+                "with neurons of another threshold."
+            )
+    return tuple(found)
 
 
 def _groups(graph: Graph) -> list[list[str]]:

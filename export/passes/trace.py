@@ -127,7 +127,6 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
 
 
 def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], nodes: Mapping[str, Node]) -> Node:
-    inputs = tuple(names[n] for n in node.all_input_nodes)
     shape = _shape(node)
     if node.op == "placeholder":
         return Image(f"({node.name})", (), shape)  # brackets: no module can be called that
@@ -139,7 +138,7 @@ def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], n
         build = LEAVES.get(description.get("op"))
         if build is None:
             raise TraceError(_unsupported(name, f"describes itself as {description.get('op')!r}"))
-        return build(name, inputs, shape, description)
+        return build(name, tuple(names[n] for n in _operands(name, node)), shape, description)
     kind = OPERATORS.get(node.target) if node.op == "call_function" else None
     owner = _owner(node)
     if kind is None:
@@ -150,6 +149,18 @@ def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], n
     count = sum(isinstance(n, kind) and n.name.startswith(f"{owner}.{kind.__name__.lower()}") for n in nodes.values())
     suffix = f"[{count}]" if count else ""
     return kind(f"{owner}.{kind.__name__.lower()}{suffix}", operands, shape)
+
+
+def _operands(name: str, node: fx.Node) -> list[fx.Node]:
+    """Values that a module is called with, in order; the same value may stand there twice."""
+    given: list[Any] = [*node.args, *node.kwargs.values()]
+    flat = [v for value in given for v in (value if isinstance(value, (tuple, list)) else (value,))]
+    for value in flat:
+        if not isinstance(value, fx.Node):
+            raise TraceError(
+                f"module '{name}' is called with the constant {value!r}; pass it to its constructor instead."
+            )
+    return flat
 
 
 def _owner(node: fx.Node) -> str:
@@ -189,8 +200,8 @@ def _convolution(name: str, inputs: tuple[str, ...], shape: Shape, d: Descriptio
 
 def _transposed(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
     weight, bias = _finite(name, "weight", d["weight"]), _optional(name, d, "bias")
-    padding, extra = d["padding"], d["output_padding"]
-    return TransposedConvolution(name, inputs, shape, weight, bias, d["stride"], padding, extra, d["groups"])
+    padding, extra, dilation = d["padding"], d["output_padding"], d["dilation"]
+    return TransposedConvolution(name, inputs, shape, weight, bias, d["stride"], padding, extra, dilation, d["groups"])
 
 
 def _norm(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:

@@ -13,7 +13,7 @@ from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.exporting import export_run, summarise
 from neuroseg.commands.parity import compare_scored, run_side
 from neuroseg.commands.picture import draw_samples
-from neuroseg.commands.reference import Samples, Spikes, inputs_of, quantized_module, slayer_spikes, test_samples
+from neuroseg.commands.reference import Samples, Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
 from neuroseg.config import load_config
 from neuroseg.train import train
 
@@ -46,7 +46,7 @@ def demo(
     say("3/4 running the trained module in SLAYER and the exported network on Lava ...")
     bundle = open_bundle(target)
     _, module = quantized_module(target / "model", bundle.json("quantization.json"))
-    samples = test_samples(config, max(images))
+    samples = load_samples(config, max(images))
     with progress("slayer") as on_progress:
         reference = slayer_spikes(module, samples.images, on_progress)
     results, on_lava = _compare_all(bundle, samples, reference, images)
@@ -81,7 +81,7 @@ def _compare_all(
         rows.append(_row(results[backend], time.perf_counter() - began))
         if backend == "lava-fast":
             on_lava = spikes
-    columns = ("backend", "images", "neuron-steps", "differ", "mIoU SLAYER", "mIoU here", "seconds")
+    columns = ("backend", "images", "compared", "differ", "mIoU SLAYER", "mIoU here", "s")
     show("SLAYER against the exported network", columns, rows)
     return results, on_lava
 

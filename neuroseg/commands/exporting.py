@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.bundle import MANIFEST, report, write_bundle
-from export.errors import UsageError
+from export.bundle import is_bundle, report, write_bundle
+from export.errors import NeurosegError, UsageError
+from export.execute.integer import run_integer
+from export.execute.neuron import Extremes
 from export.files import check_writable
-from export.pipeline import compile_module
+from export.parity.compare import compare
+from export.passes.prove_range import prove_range
+from export.pipeline import Compiled, compile_module
 from neuroseg.commands.console import progress, say, show
-from neuroseg.commands.reference import inputs_of, quantized_module, slayer_spikes, test_samples
+from neuroseg.commands.reference import Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
 from neuroseg.train import load_run
 
 TARGETS = ("loihi2",)
@@ -29,23 +34,39 @@ def export_run(
         raise UsageError(f"unknown target '{target}'; supported: {', '.join(TARGETS)}.")
     if layout not in LAYOUTS:
         raise UsageError(f"unknown layout '{layout}'; choose one of {', '.join(LAYOUTS)}.")
-    check_writable(out, MANIFEST)  # found out before minutes are spent
+    check_writable(out, is_bundle)  # found out before minutes are spent
     config, model = load_run(run)
-    height, width = config.data.size
-    compiled = compile_module(model, (3, height, width), layout=layout)
+    samples = load_samples(config, vectors, "--vectors")
+    compiled = compile_module(model, (3, *config.data.size), layout=layout)
     _, reference = quantized_module(run, compiled.quantization.to_json())
-    samples = test_samples(config, vectors)
     with progress("test vectors") as on_progress:
         spikes = slayer_spikes(reference, samples.images, on_progress)
+    inputs = inputs_of(compiled.graph, spikes)
     known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    compiled = _checked(compiled, inputs, known)
     write_bundle(
         compiled,
         out,
         model_files={name: run / name for name in MODEL_FILES},
-        inputs=inputs_of(compiled.graph, spikes),
+        inputs=inputs,
         spikes=known,
     )
     return report(compiled)
+
+
+def _checked(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> Compiled:
+    """The test vectors through the integer executor: ranges that were seen, and a first proof that the spikes are equal."""
+    extremes: dict[str, Extremes] = {}
+    got = run_integer(compiled.graph, inputs, extremes=extremes)
+    result = compare(compiled.graph, spikes, got, ("slayer", "int"))
+    if result["mismatches"]:
+        first = result["first_divergence"]
+        raise NeurosegError(
+            f"the compiled network does not fire as the trained module does: {result['mismatches']} of {result['compared']} "
+            f"neuron-steps differ, first in '{first['population']}' ({first['cause']}). Nothing was written. This is a bug "
+            "of neuroseg, or the module computes something else than it describes."
+        )
+    return replace(compiled, ranges=prove_range(compiled.unbalanced, extremes))
 
 
 def summarise(content: dict[str, Any], out: Path) -> None:
@@ -65,3 +86,5 @@ def summarise(content: dict[str, Any], out: Path) -> None:
     for row in content["ranges"]["populations"]:
         if row["verdict"] != "cannot overflow":
             say(f"  {row['name']}: {row['verdict']} (sums {row['a'][0]:,} to {row['a'][1]:,})")
+    for warning in content["warnings"]:
+        say(f"  warning: {warning}")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from export.bundle import Bundle, open_bundle
-from export.errors import DataError, UsageError
-from export.files import replacing
+from export.errors import UsageError
+from export.files import check_parent, replacing
 from export.parity.compare import add_scores, class_maps, compare
 from export.simulate import BACKENDS, simulate
 from neuroseg.commands.console import progress, say, show
@@ -17,10 +17,10 @@ from neuroseg.commands.reference import (
     Samples,
     Spikes,
     inputs_of,
+    load_samples,
     quantized_module,
     score,
     slayer_spikes,
-    test_samples,
 )
 
 SIDES = ("slayer", *BACKENDS)
@@ -36,11 +36,9 @@ def parity(
     for side in (left, right):
         if side not in SIDES:
             raise UsageError(f"unknown side '{side}'; choose from {', '.join(SIDES)}.")
-    if samples < 1:
-        raise UsageError(f"--samples is {samples}; at least 1 is needed.")
     bundle = open_bundle(path, verify=verify)
     config, model = quantized_module(path / "model", bundle.json("quantization.json"))
-    images = test_samples(config, samples)
+    images = load_samples(config, samples)
     with progress("slayer") as on_progress:
         spikes = slayer_spikes(model, images.images, on_progress)
     sides = {
@@ -99,12 +97,16 @@ def simulate_bundle(
     out      .npz that gets spikes/<population> and readout
     returns  JSON-ready summary with the parity of recorded against simulated spikes
     """
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend '{backend}'; choose one of {', '.join(BACKENDS)}.")
+    if out is not None:
+        check_parent(out)
     bundle = open_bundle(path, verify=verify)
     inputs, recorded = bundle.vectors()
     available = len(next(iter(inputs.values())))
     count = available if samples is None else samples
     if not 1 <= count <= available:
-        raise DataError(f"the bundle holds {available} test vectors; --samples {count} is out of range.")
+        raise UsageError(f"--samples {count} is out of range: the bundle holds {available} test vectors.")
     spikes = run_side(bundle, {name: v[:count] for name, v in inputs.items()}, backend, deadline_s)
     if out is not None:
         _keep(bundle, spikes, out)

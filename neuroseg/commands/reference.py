@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.errors import DataError, FileFormatError
+from export.errors import FileFormatError, UsageError
 from export.graph import Graph
 from neuroseg.commands.console import Report
 from neuroseg.config import Config
@@ -32,11 +32,13 @@ class Samples:
     classes: int
 
 
-def test_samples(config: Config, count: int) -> Samples:
-    """The first images of the test split; DataError when it has fewer."""
+def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples:
+    """The first images of the test split; UsageError when it has fewer."""
     items = dataset(config.data, "test")
-    if count > len(items):
-        raise DataError(f"{count} samples were asked for; the test split has {len(items)}. Use --samples {len(items)}.")
+    if not 1 <= count <= len(items):
+        raise UsageError(
+            f"{flag} {count} is out of range: the test split has {len(items)} images, at least 1 is needed."
+        )
     pairs = [items[i] for i in range(count)]
     images = torch.stack([image for image, _ in pairs])
     masks = np.stack([np.asarray(mask) for _, mask in pairs]).astype(np.int64)

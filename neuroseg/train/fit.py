@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from export.errors import NeurosegError
+from export.errors import NeurosegError, UsageError
 from neuroseg.config import Config, DataConfig
 from neuroseg.data import DigitsOnPhotos, Split
 from neuroseg.metrics import iou_per_class, miou, pixel_accuracy
@@ -100,17 +101,23 @@ def _trainer(config: Config, out: Path, best: ModelCheckpoint) -> Trainer:
     callbacks: list[Callback] = [best, LearningRateMonitor("epoch")]
     if on_terminal:
         callbacks.append(RichProgressBar())
-    return Trainer(
-        accelerator=config.train.accelerator,
-        devices=1,
-        max_epochs=config.train.epochs,
-        logger=TensorBoardLogger(out, name="tensorboard", version=""),
-        callbacks=callbacks,
-        enable_progress_bar=on_terminal,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, math.ceil(config.data.train_samples / config.train.batch_size)),
-    )
+    try:
+        return Trainer(
+            accelerator=config.train.accelerator,
+            devices=1,
+            max_epochs=config.train.epochs,
+            logger=TensorBoardLogger(out, name="tensorboard", version=""),
+            callbacks=callbacks,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(10, math.ceil(config.data.train_samples / config.train.batch_size)),
+        )
+    except MisconfigurationException as error:
+        raise UsageError(
+            f"train.accelerator = {config.train.accelerator} is not to be had here ({' '.join(str(error).split())}); "
+            "use train.accelerator=auto or cpu"
+        ) from None
 
 
 def _interruptible(trainer: Trainer, out: Path, work: Callable[[], object]) -> None:
@@ -123,6 +130,10 @@ def _interruptible(trainer: Trainer, out: Path, work: Callable[[], object]) -> N
             f"training was interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; "
             f"checkpoints are kept in {out / 'checkpoints'}, no weights were written; run the command again to start over"
         ) from None
+    except OSError as error:
+        raise UsageError(
+            f"cannot write in '{out}': {error.strerror or error}; make room or choose another folder with --out"
+        ) from error
     finally:
         if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)

@@ -6,9 +6,8 @@ Each file is written beside its place and renamed, so that none is ever half the
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from export.errors import FileFormatError, UsageError
+from export.files import replacing, sha256
 from neuroseg.config import Config, dump_config, load_config
 from neuroseg.models import MfsSeg, build_model
 
@@ -38,12 +38,20 @@ def prepare_run(out: Path) -> None:
 
 
 def save_run(out: Path, config: Config, model: MfsSeg, metrics: Mapping[str, Any]) -> None:
-    """Write config, weights and metrics; the three belong together, so they are written last and at once."""
+    """Write config, weights and metrics. All are whole before the first takes its place, and the metrics name the weights.
+
+    Should the process be killed between the moves, `load_run` finds that the files do not belong together.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _replace(out / CONFIG, lambda path: path.write_text(dump_config(config), encoding="utf-8"))
-    _replace(out / WEIGHTS, lambda path: save_file(weights, path))
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **metrics}, indent=2, allow_nan=False) + "\n"
-    _replace(out / METRICS, lambda path: path.write_text(text, encoding="utf-8"))
+    with replacing(out / METRICS) as report, replacing(out / WEIGHTS) as tensors, replacing(out / CONFIG) as settings:
+        settings.write_text(dump_config(config), encoding="utf-8")
+        save_file(weights, tensors)
+        bound = {
+            "schema_version": SCHEMA_VERSION,
+            **metrics,
+            "sha256": {CONFIG: sha256(settings), WEIGHTS: sha256(tensors)},
+        }
+        report.write_text(json.dumps(bound, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load_run(run: Path) -> tuple[Config, MfsSeg]:
@@ -64,6 +72,7 @@ def load_run(run: Path) -> tuple[Config, MfsSeg]:
     model = build_model(config.model, config.data.classes)
     weights = _read_weights(run / WEIGHTS)
     _check_weights(run / WEIGHTS, weights, model.state_dict())
+    _check_belonging(run)
     model.load_state_dict(weights)
     return config, model.eval()
 
@@ -95,17 +104,15 @@ def _check_weights(path: Path, weights: Mapping[str, Tensor], expected: Mapping[
             )
 
 
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    partial = Path(name)
+def _check_belonging(run: Path) -> None:
+    """FileFormatError when config and weights are not those that the metrics were written with."""
     try:
-        write(partial)
-        partial.chmod(0o644)
-        partial.replace(target)
-    except OSError as error:
-        raise UsageError(
-            f"'{target}' cannot be written: {error.strerror or error}; make room or choose another folder"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
+        expected = json.loads((run / METRICS).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # a bundle's model folder has no metrics; its manifest holds the hashes
+    for name, digest in expected.items():
+        if sha256(run / name) != digest:
+            raise FileFormatError(
+                f"'{run / name}' is not the file that {METRICS} was written with: it was changed, or a training was killed "
+                f"while it saved. Train again, or delete {METRICS} if you changed it on purpose."
+            )
