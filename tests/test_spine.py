@@ -57,9 +57,8 @@ def test_slayer_and_stock_lava_agree_on_every_spike_of_three_streamed_images(lay
     assert_equal_and_alive(result)
 
 
-@pytest.mark.slow
 def test_the_integer_executor_and_fast_lava_agree_on_twenty_images_of_a_larger_network(tmp_path):
-    model = lively_model(LARGER, widths=(8, 12, 16), blocks=2)
+    model = lively_model(LARGER, widths=(8, 12, 16))
     compiled, path, reference = exported(model, LARGER, tmp_path)
     spikes, inputs = slayer(reference, compiled.graph, images(20, LARGER))
     by_integers = run_integer(compiled.graph, inputs)
