@@ -49,6 +49,7 @@ class ModelConfig(_Section):
     expansion        width of a block's middle, in units of its channels
     steps            T, time steps per image
     v_th, tau        firing threshold, a multiple of 1/64; fraction of the membrane that stays for the next step
+                     (rounded to 1/4096, the chip's unit, in training as on the chip)
     surrogate_width  width of the rectangle surrogate gradient, in units of the membrane
     residual_gain    initial gain of the last norm of a residual path
     head_norm        norm in the heads (the paper has none)

@@ -27,7 +27,6 @@ def enliven(model, size, seed: int):
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, Tdbn):
-            module.momentum = 1.0
             module.shift.data.uniform_(0.02, 0.3, generator=generator)
             module.gain.data.mul_(torch.empty_like(module.gain).uniform_(0.8, 1.3, generator=generator))
     model.train()

@@ -105,6 +105,22 @@ def test_a_killed_child_is_an_error_within_ten_seconds(network, jobs):
     assert gone_within(jobs, 0.5)
 
 
+def test_a_process_that_stops_without_dying_is_an_error_too(network, jobs, monkeypatch):
+    stopped = []
+    monkeypatch.setattr("export.lava.supervise.STALL_S", 4.0)
+    monkeypatch.setattr("export.lava.supervise.SLACK", 1.0)
+
+    def stop(done: int, total: int) -> None:
+        if not stopped:
+            stopped.append(time.monotonic())
+            os.kill(leaves_of(jobs)[-1], signal.SIGSTOP)
+
+    with pytest.raises(RuntimeFailure, match="no progress for .* s at step .* stuck or stopped"):
+        run_lava(network, spikes_for(residual_graph(), LONG), fast=True, deadline_s=600, on_progress=stop)
+    assert time.monotonic() - stopped[0] < 25
+    assert gone_within(jobs, 0.5)
+
+
 @pytest.mark.parametrize(
     "deadline", [pytest.param(0.2, id="starting"), pytest.param(12.0, id="running", marks=pytest.mark.slow)]
 )

@@ -31,6 +31,7 @@ GRACE_S = 8.0  # from SIGTERM to SIGKILL; Python's resource tracker uses it to r
 SOCKET_ROOM = 70  # longest folder name in which multiprocessing can still make a socket (108 characters in all)
 START_S = 120.0  # imports, compilation and start of all processes on a slow, busy machine
 SLACK = 20.0  # a run may take this many times the estimate
+STUCK_START_S = 900.0  # without a first step for this long, the start is stuck
 STALL_S = 300.0  # without a step done for this long, or for SLACK times what a report should take, a run is stuck
 OPERATION_S = {False: 1.5e-8, True: 5e-10}  # per multiply-accumulate of stock's and of our Conv model, one core
 MESSAGE_S = 2e-3  # per process and step
@@ -140,9 +141,10 @@ def supervise(
                     f"the Lava run missed its deadline of {deadline_s:.0f} s {where}. "
                     f"Give it more time (--deadline, deadline_s), fewer samples, or the fast models (lava-fast)."
                 )
-            if time.monotonic() - moved > stall_s:
+            patience = stall_s if reported else max(stall_s, STUCK_START_S)
+            if time.monotonic() - moved > patience:
                 raise RuntimeFailure(
-                    f"the Lava run has made no progress for {stall_s:.0f} s at step {status.step}: a process is stuck or "
+                    f"the Lava run has made no progress for {patience:.0f} s at step {status.step}: a process is stuck or "
                     "stopped. Nothing of it is left; start it again, with fewer samples or lava-fast if the machine is small."
                 )
             time.sleep(POLL_S)

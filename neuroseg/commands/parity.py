@@ -74,6 +74,9 @@ def show_parity(result: dict[str, Any]) -> None:
         f"mIoU {result['miou_left']:.4f} ({left}), {result['miou_right']:.4f} ({right}); "
         f"pixels that agree {result['pixel_agreement']:.2%}"
     )
+    silent = [r["name"] for r in result["populations"] if not r["rate_left"]]
+    if silent:
+        say(f"{len(silent)} of {len(result['populations'])} populations never fired: their agreement says little.")
     first = result["first_divergence"]
     if first is not None:
         say(
