@@ -233,6 +233,23 @@ def test_a_network_that_adds_spikes_is_refused_with_the_module_named(cli, tmp_pa
     assert not (tmp_path / "bundle").exists()
 
 
+def test_an_export_that_would_not_fire_like_the_trained_module_is_refused(cli, run, tmp_path, monkeypatch):
+    from neuroseg.commands import exporting
+
+    original, name = exporting.quantized_module, "decoder1.output"
+
+    def other(folder, quantization):
+        populations = quantization["populations"]
+        changed = {**populations, name: {**populations[name], "v_th": populations[name]["v_th"] + 40}}
+        return original(folder, {**quantization, "populations": changed})
+
+    monkeypatch.setattr(exporting, "quantized_module", other)
+    code, _, err = cli("export", run, "--out", tmp_path / "bundle")
+    assert code == 1
+    assert "does not fire as the trained module does: " in err and f"first in '{name}'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_are_no_numbers_are_refused_with_the_tensor_named(cli, run, tmp_path):
     import shutil
 
