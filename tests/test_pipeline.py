@@ -1,0 +1,33 @@
+"""The whole compiler as one function."""
+
+import pytest
+from lively import SIZE, lively_model
+
+from export.pipeline import compile_module
+from neuroseg.config import ModelConfig
+from neuroseg.models import build_model
+
+
+def test_the_stages_run_in_their_order_and_are_timed():
+    seen = []
+    compiled = compile_module(lively_model(), (3, *SIZE), on_stage=seen.append)
+    order = ["trace", "fold_norm", "check_spikes", "lower", "quantize", "prove_range", "balance_delays"]
+    assert seen == order
+    assert list(compiled.seconds) == order
+    assert compiled.graph.neurons() == compiled.unbalanced.neurons() + compiled.delays.relay_neurons
+
+
+def test_compiling_twice_gives_the_same_network():
+    first, second = (compile_module(lively_model(), (3, *SIZE)) for _ in range(2))
+    assert first.graph.arrivals == second.graph.arrivals
+    assert first.quantization.to_json() == second.quantization.to_json()
+    assert [p.name for p in first.graph.projections] == [p.name for p in second.graph.projections]
+
+
+def test_aligning_the_papers_largest_network_costs_three_times_the_network():
+    """EFS-Res72 at 180x240: 113 M neurons, and 357 M relays at least cost (worked out apart from this code)."""
+    model = build_model(ModelConfig(widths=(32, 64, 128), blocks=4, steps=5), 11).eval()
+    compiled = compile_module(model, (3, 180, 240))
+    assert compiled.unbalanced.neurons() == pytest.approx(113e6, rel=0.01)
+    assert compiled.delays.relay_neurons == pytest.approx(357e6, rel=0.01)
+    assert compiled.graph.neurons() == pytest.approx(470e6, rel=0.01)
