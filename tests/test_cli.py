@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from interruptible import heed_interrupts
 from lively import SIZE, lively_model
 from safetensors.torch import load_file, save_file
 
@@ -296,6 +297,7 @@ def interrupt(command, ready, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         end = time.monotonic() + 120
         while not ready() and time.monotonic() < end and process.poll() is None:
@@ -303,7 +305,11 @@ def interrupt(command, ready, folder):
         assert process.poll() is None, process.stderr.read()
         pressed = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()  # a test that fails must not hang
+            raise
         return process.returncode, time.monotonic() - pressed, err
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from interruptible import heed_interrupts
 from lava_helpers import residual_graph, spikes_for
 
 from export.errors import RuntimeFailure
@@ -172,7 +173,11 @@ def test_nothing_is_left_when_the_parent_is_interrupted_or_dies(number, network,
     with (
         log.open("wb") as errors,
         subprocess.Popen(
-            [sys.executable, "-c", RUN, str(network)], env=environment, stdout=subprocess.PIPE, stderr=errors
+            [sys.executable, "-c", RUN, str(network)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            preexec_fn=heed_interrupts,
         ) as parent,
     ):
         assert parent.stdout is not None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from interruptible import heed_interrupts
 from lightning.pytorch import LightningModule
 from safetensors.torch import load_file, save_file
 
@@ -24,7 +25,7 @@ from neuroseg.metrics import VOID, class_map, confusion_matrix, miou
 from neuroseg.models import build_model, lifs, record_spikes
 from neuroseg.train import dataset, load_run, train
 from neuroseg.train.fit import in_memory
-from neuroseg.train.task import SegmentationTask, multi_scale_loss
+from neuroseg.train.task import SegmentationTask, class_weights, multi_scale_loss
 
 CHILD = """
 import sys
@@ -143,7 +144,11 @@ def test_ctrl_c_keeps_checkpoints_and_an_older_runs_weights(
     weights = (folder / "weights.safetensors").read_bytes()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(folder)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 300
     while not (folder / "checkpoints" / "last.ckpt").exists():
@@ -241,3 +246,21 @@ def test_a_damaged_run_is_refused_with_file_and_tensor(
 def test_a_run_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         load_run(tmp_path / "none")
+
+
+def test_class_weights_balance_by_median_frequency_and_void_counts_nowhere() -> None:
+    masks = torch.tensor([[[0, 0, 0, 0, 1, 1, 2, VOID, VOID]]])
+    assert class_weights(masks, 4, 1.0).tolist() == pytest.approx([0.5, 1.0, 2.0, 1.0])
+    assert class_weights(masks, 4, 0.5).tolist() == pytest.approx([0.5**0.5, 1.0, 2.0**0.5, 1.0])
+    assert class_weights(masks, 4, 0.0).tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_weights_make_mistakes_in_a_rare_class_cost_more() -> None:
+    logits = (torch.zeros(1, 2, 2, 2),)
+    mask = torch.tensor([[[0, 0], [0, 1]]])
+    wrong_in_rare = torch.zeros(1, 2, 2, 2)
+    wrong_in_rare[0, 0, 1, 1] = 2.0
+    weights = torch.tensor([0.5, 3.0])
+    plain = multi_scale_loss((wrong_in_rare,), mask) - multi_scale_loss(logits, mask)
+    weighted = multi_scale_loss((wrong_in_rare,), mask, weights) - multi_scale_loss(logits, mask, weights)
+    assert weighted > plain > 0
