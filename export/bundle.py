@@ -16,6 +16,7 @@ import json
 import platform
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -67,7 +68,7 @@ class Bundle:
             with np.load(path, allow_pickle=False) as file:
                 inputs = {k.removeprefix("inputs/"): file[k] for k in file.files if k.startswith("inputs/")}
                 spikes = {k.removeprefix("spikes/"): file[k] for k in file.files if k.startswith("spikes/")}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
             raise FileFormatError(f"'{path}' cannot be read: {error}. Export the run again.") from error
         names = {p.name for p in self.graph.inputs}
         if set(inputs) != names or not set(self.graph.outputs) <= set(spikes):

@@ -72,7 +72,11 @@ def check_writable(path: Path, ours: Ours = lambda _: False) -> None:
     path = path.resolve()
     if path == Path.cwd() or path.parent == path:
         raise UsageError(f"'{path}' is the current or the root folder; give --out a folder of its own.")
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not ours(path))):
+    try:
+        foreign = path.exists() and (not path.is_dir() or (any(path.iterdir()) and not ours(path)))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    if foreign:
         raise UsageError(
             f"'{path}' exists and is not a bundle of ours, or holds other files too. Choose another --out."
         )

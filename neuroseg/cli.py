@@ -159,6 +159,9 @@ def main() -> None:
     except NeurosegError as error:
         print(f"neuroseg: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a path that cannot even be looked at: too long, or not ours to read
+        print(f"neuroseg: '{error.filename or 'a file'}': {error.strerror or error}. Check the path.", file=sys.stderr)
+        sys.exit(2)
 
 
 def _check_compiler() -> None:

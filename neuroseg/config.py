@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from export.errors import UsageError
 
-Side = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(ge=16)]
 Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Section(BaseModel):
@@ -37,7 +38,7 @@ class DataConfig(_Section):
     train_samples: Count = 1000
     val_samples: Count = 100
     test_samples: Count = 200
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ModelConfig(_Section):
@@ -93,7 +94,7 @@ class TrainConfig(_Section):
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     step_epochs: Count = 200
     step_factor: Annotated[float, Field(gt=0)] = 0.1
-    seed: int = 0
+    seed: Seed = 0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
 
 

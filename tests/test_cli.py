@@ -143,6 +143,10 @@ def test_a_tampered_network_is_refused_and_without_verification_its_divergence_i
         (("train", "mfs-tiny", "model.blokcs=2", "--out", "x"), 2, "did you mean 'model.blocks'"),
         (("train", "mfs-tiny", "data.size=[18,16]", "--out", "x"), 2, "18 is not a multiple of 4"),
         (("train", "mfs-tiny", "train.accelerator=gpu", "--out", "."), 2, "accelerator = gpu is not to be had"),
+        (("train", "mfs-tiny", "data.size=[8,8]", "--out", "x"), 2, "data.size"),
+        (("train", "mfs-tiny", "data.digits_per_image=50", "--out", "x"), 2, "config section data"),
+        (("train", "mfs-tiny", "train.seed=99999999999999999999", "--out", "x"), 2, "train.seed"),
+        (("export", "x" * 300, "--out", "y"), 2, "File name too long"),
         (("train", "mfs-tiny", "train.lr", "--out", "x"), 2, "not of the form key.sub=value"),
         (("export", "nowhere", "--out", "x"), 2, "does not exist"),
         (("simulate", "nowhere"), 2, "is no bundle"),
@@ -268,6 +272,14 @@ def test_weights_that_are_no_numbers_are_refused_with_the_tensor_named(cli, run,
     assert code == 1
     assert "not a whole safetensors file" in err
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_training_never_overwrites_files_of_others(cli, tmp_path):
+    (tmp_path / "config.yaml").write_text("# mine, with comments\n")
+    code, _, err = cli("train", "mfs-tiny", "--out", tmp_path)
+    assert code == 2
+    assert "holds files that are not of a run" in err
+    assert (tmp_path / "config.yaml").read_text() == "# mine, with comments\n"
 
 
 def test_a_foreign_package_called_export_is_named(cli, monkeypatch):

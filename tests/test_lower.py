@@ -129,6 +129,13 @@ def test_upsampling_before_a_wide_kernel_is_refused_with_the_way_out():
         lower(flow.finish(conv)[0])
 
 
+def test_reading_out_resized_spikes_is_refused_with_the_way_out():
+    flow = RandomFlow(1, size=4)
+    fired = flow.fire(flow.conv(flow.input(2), 2, 1))
+    with pytest.raises(TraceError, match="resized; resize on the host"):
+        lower(flow.finish(flow.nearest(fired, up=2))[0])
+
+
 def test_pooling_a_concatenation_is_refused_with_the_way_out():
     flow = RandomFlow(1)
     pooled = flow.pool(flow.concat([flow.input(2), flow.input(2)]))

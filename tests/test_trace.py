@@ -244,3 +244,31 @@ def test_folding_is_exact_for_any_convolution_and_row_of_norms(seed, kernel, gro
     bias = torch.from_numpy(folded.bias)
     got = run(spikes, torch.from_numpy(folded.weight), bias, 2, 0, groups=groups).numpy()
     np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+
+
+class Sum(Chain):
+    """Two branches joined by an operator, the second of one channel or of another size."""
+
+    def __init__(self, join, channels=4, kernel=1):
+        super().__init__(SynapseConv(4, 4, 1))
+        self.other = SynapseConv(4, channels, kernel)
+        self.join = join
+
+    def forward(self, images):
+        spikes = self.first(self.stem(images))
+        return self.readout(self.second(self.join(self.middle(spikes), self.other(spikes))))
+
+
+def test_operators_with_further_arguments_are_refused():
+    with pytest.raises(TraceError, match="adds or multiplies with a constant"):
+        trace(Sum(lambda a, b: torch.add(a, b, alpha=2)), IMAGE)
+
+
+def test_broadcasting_is_refused_with_both_shapes():
+    with pytest.raises(TraceError, match=r"broadcasts \(4, 16, 16\) and \(1, 16, 16\)"):
+        trace(Sum(lambda a, b: a + b, channels=1), IMAGE)
+
+
+def test_shapes_that_do_not_fit_are_a_trace_error():
+    with pytest.raises(TraceError, match=r"does not run on one image \(3, 16, 16\)"):
+        trace(Sum(lambda a, b: a + b, kernel=3), IMAGE)

@@ -56,7 +56,7 @@ def test_a_run_holds_config_weights_metrics_checkpoints_and_logs(run: tuple[Path
     assert list((folder / "tensorboard").glob("events.*"))
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
     written = json.loads((folder / "metrics.json").read_text())
-    assert written.pop("schema_version") == 1
+    assert written["schema_version"] == 1
     assert set(written.pop("sha256")) == {"config.yaml", "weights.safetensors"}
     assert written == metrics
 

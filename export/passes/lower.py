@@ -86,6 +86,12 @@ def lower(flow: Dataflow, layout: str = "auto") -> Graph:
             populations[again.name] = again
             projections.append(permutation)
     readout = flow.nodes[flow.output]
+    for part in lowering.views[readout.inputs[0]]:
+        if part.up * part.down != 1:
+            raise TraceError(
+                f"'{readout.name}' reads '{part.population}' resized; resize on the host behind the read-out, or put a 1x1 "
+                "convolution and a LIF behind the resizing."
+            )
     outputs = tuple(part.population for part in lowering.views[readout.inputs[0]])
     return Graph(populations, tuple(projections), outputs, flow.steps)
 

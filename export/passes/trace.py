@@ -52,8 +52,7 @@ def trace(module: nn.Module, image_shape: Shape) -> Dataflow:
     module.eval()
     try:
         traced = _symbolic(module)
-        with torch.no_grad():
-            ShapeProp(traced).propagate(torch.zeros(1, *image_shape))
+        _propagate(module, traced, image_shape)
     finally:
         module.train(was_training)
     output = _first_output(traced.graph)
@@ -97,6 +96,18 @@ def _symbolic(module: nn.Module) -> fx.GraphModule:
             f"'{type(module).__name__}' cannot be traced: {error}. Its forward must be a fixed chain of modules, "
             "without branches on values."
         ) from error
+
+
+def _propagate(module: nn.Module, traced: fx.GraphModule, image_shape: Shape) -> None:
+    """Give every traced node the shape of its value, by running the module once on a black image."""
+    image = torch.zeros(1, *image_shape)
+    with torch.no_grad():
+        try:
+            module(image)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise TraceError(f"the module does not run on one image {image_shape}: {reason}") from error
+        ShapeProp(traced).propagate(image)
 
 
 def _unsupported(name: str, kind: str) -> str:
@@ -143,8 +154,11 @@ def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], n
     owner = _owner(node)
     if kind is None:
         raise TraceError(_unsupported(owner, f"operation {getattr(node.target, '__name__', node.target)}"))
-    if len(node.args) != 2 or not all(isinstance(a, fx.Node) for a in node.args):
+    if node.kwargs or len(node.args) != 2 or not all(isinstance(a, fx.Node) for a in node.args):
         raise TraceError(f"'{owner}' adds or multiplies with a constant; fold it into a weight.")
+    if any(_shape(a) != shape for a in node.args if isinstance(a, fx.Node)):
+        shapes = " and ".join(str(_shape(a)) for a in node.args if isinstance(a, fx.Node))
+        raise TraceError(f"'{owner}' broadcasts {shapes}; give both the same channels, height and width.")
     operands = tuple(names[a] for a in node.args)  # type: ignore[index]  # both operands, also when they are one value
     count = sum(isinstance(n, kind) and n.name.startswith(f"{owner}.{kind.__name__.lower()}") for n in nodes.values())
     suffix = f"[{count}]" if count else ""

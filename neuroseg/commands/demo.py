@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.bundle import Bundle, open_bundle
+from export.bundle import Bundle, is_bundle, open_bundle
+from export.files import check_writable
 from export.parity.compare import class_maps
 from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.exporting import export_run, summarise
@@ -37,6 +38,7 @@ def demo(
     start = time.perf_counter()
     config = load_config(config_name, overrides)
     run, target = out / "run", out / "bundle"
+    check_writable(target, is_bundle)  # before minutes of training
     say(f"1/4 training {config.train.epochs} epoch(s) on digits pasted on photographs ...")
     trained = train(config, run)
     say(f"    test mIoU {trained['miou']:.4f} in floating point, {trained['train_time_s']:.0f} s")

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from export.errors import NeurosegError, UsageError
+from export.errors import DataError, NeurosegError, UsageError
 from neuroseg.config import Config, DataConfig
-from neuroseg.data import DigitsOnPhotos, Split
+from neuroseg.data import SPLITS, DigitsOnPhotos, Split
 from neuroseg.metrics import iou_per_class, miou, pixel_accuracy
 from neuroseg.models import build_model, parameter_count
-from neuroseg.train.run_folder import prepare_run, save_run
+from neuroseg.train.run_folder import SCHEMA_VERSION, prepare_run, save_run
 from neuroseg.train.task import SegmentationTask, class_weights
 
 
@@ -42,14 +43,15 @@ class LatestBest(ModelCheckpoint):
 def train(config: Config, out: Path) -> dict[str, Any]:
     """Train, keep the weights of the best validation mIoU, measure them on the test split, write the RUN folder.
 
-    Returns what `metrics.json` holds. The folder is checked before anything is computed (UsageError). Ctrl-C raises
-    NeurosegError after a clean stop: checkpoints stay, an older run's weights are untouched.
+    Returns the measures that `metrics.json` holds beside hashes. The folder is checked before anything is computed
+    (UsageError). Ctrl-C raises NeurosegError after a clean stop: checkpoints stay, an older run's weights are untouched.
     """
     out = Path(out)
+    splits = _splits(config.data)
     prepare_run(out)
     start = time.perf_counter()
     model = build_model(config.model, config.data.classes, config.train.seed)
-    items = in_memory(dataset(config.data, "train"))
+    items = in_memory(splits["train"])
     task = SegmentationTask(model, config.train, _weights(config, items))
     best = LatestBest(
         out / "checkpoints", "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
@@ -57,18 +59,27 @@ def train(config: Config, out: Path) -> dict[str, Any]:
     with _quiet_lightning():
         trainer = _trainer(config, out, best)
         train_loader = _loader(config, items, shuffle=True)
-        val_loader = _loader(config, in_memory(dataset(config.data, "val")))
-        _interruptible(trainer, out, lambda: trainer.fit(task, train_loader, val_loader))
+        val_loader = _loader(config, in_memory(splits["val"]))
+        _interruptible(out, lambda: trainer.fit(task, train_loader, val_loader), lambda: _epoch(trainer))
         seconds = time.perf_counter() - start
         # Our own checkpoint, written a moment ago: loading it in full is safe.
         task.load_state_dict(torch.load(best.best_model_path, weights_only=False)["state_dict"])
         task.confusion.reset()
         task.rates.reset()
-        test_loader = _loader(config, in_memory(dataset(config.data, "test")))
-        _interruptible(trainer, out, lambda: trainer.test(task, test_loader, verbose=False))
+        test_loader = _loader(config, in_memory(splits["test"]))
+        work = partial(trainer.test, task, test_loader, verbose=False)
+        _interruptible(out, work, lambda: "while it measured the test split")
     metrics = _metrics(config, task, seconds)
     save_run(out, config, model, metrics)
     return metrics
+
+
+def _splits(config: DataConfig) -> dict[Split, DigitsOnPhotos]:
+    """All three splits; UsageError for a data section that cannot be had, before anything is written."""
+    try:
+        return {split: dataset(config, split) for split in SPLITS}
+    except DataError as error:
+        raise UsageError(f"config section data: {error}") from None
 
 
 def dataset(config: DataConfig, split: Split) -> DigitsOnPhotos:
@@ -120,14 +131,18 @@ def _trainer(config: Config, out: Path, best: ModelCheckpoint) -> Trainer:
         ) from None
 
 
-def _interruptible(trainer: Trainer, out: Path, work: Callable[[], object]) -> None:
+def _epoch(trainer: Trainer) -> str:
+    return f"in epoch {min(trainer.current_epoch + 1, trainer.max_epochs or 1)} of {trainer.max_epochs}"
+
+
+def _interruptible(out: Path, work: Callable[[], object], where: Callable[[], str]) -> None:
     """Run a Trainer's work; Lightning answers Ctrl-C with `exit` and a deaf signal handler, which become an error here."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         work()
     except (KeyboardInterrupt, SystemExit):
         raise NeurosegError(
-            f"training was interrupted in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; "
+            f"training was interrupted {where()}; "
             f"checkpoints are kept in {out / 'checkpoints'}, no weights were written; run the command again to start over"
         ) from None
     except OSError as error:
@@ -143,6 +158,7 @@ def _metrics(config: Config, task: SegmentationTask, seconds: float) -> dict[str
     confusion = task.confusion.compute().cpu()
     rates = task.firing_rates()
     return {
+        "schema_version": SCHEMA_VERSION,
         "name": config.name,
         "split": "test",
         "samples": config.data.test_samples,

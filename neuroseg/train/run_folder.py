@@ -22,12 +22,17 @@ from neuroseg.config import Config, dump_config, load_config
 from neuroseg.models import MfsSeg, build_model
 
 CONFIG, WEIGHTS, METRICS = "config.yaml", "weights.safetensors", "metrics.json"
+CHECKPOINTS, LOGS = "checkpoints", "tensorboard"
 SCHEMA_VERSION = 1
 
 
 def prepare_run(out: Path) -> None:
     """Make the folder and prove that files can be written there; UsageError otherwise."""
     try:
+        if out.is_dir() and not _is_ours(out):
+            raise UsageError(
+                f"output folder '{out}' holds files that are not of a run; choose another one with --out, nothing is overwritten"
+            )
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=out):
             pass
@@ -35,6 +40,14 @@ def prepare_run(out: Path) -> None:
         raise UsageError(
             f"output folder '{out}' cannot be written: {error.strerror or error}; choose another one with --out"
         ) from None
+
+
+def _is_ours(out: Path) -> bool:
+    """A RUN folder, finished (its metrics name its files) or not (logs and checkpoints only), or an empty one."""
+    names = {p.name for p in out.iterdir()} - {CHECKPOINTS, LOGS}
+    if METRICS in names:
+        return names <= {CONFIG, WEIGHTS, METRICS} and bool(_bound_files(out))
+    return not names
 
 
 def save_run(out: Path, config: Config, model: MfsSeg, metrics: Mapping[str, Any]) -> None:
@@ -45,7 +58,10 @@ def save_run(out: Path, config: Config, model: MfsSeg, metrics: Mapping[str, Any
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(out / METRICS) as report, replacing(out / WEIGHTS) as tensors, replacing(out / CONFIG) as settings:
         settings.write_text(dump_config(config), encoding="utf-8")
-        save_file(weights, tensors)
+        try:
+            save_file(weights, tensors)
+        except SafetensorError as error:
+            raise UsageError(f"cannot write '{out / WEIGHTS}': {error}. Choose a folder that has room.") from error
         bound = {
             "schema_version": SCHEMA_VERSION,
             **metrics,
@@ -104,13 +120,18 @@ def _check_weights(path: Path, weights: Mapping[str, Tensor], expected: Mapping[
             )
 
 
+def _bound_files(run: Path) -> dict[str, str]:
+    """File -> SHA-256 as `metrics.json` has it; empty when there are no metrics of ours."""
+    try:
+        bound = json.loads((run / METRICS).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: str(bound[name]) for name in (CONFIG, WEIGHTS) if name in bound} if isinstance(bound, dict) else {}
+
+
 def _check_belonging(run: Path) -> None:
     """FileFormatError when config and weights are not those that the metrics were written with."""
-    try:
-        expected = json.loads((run / METRICS).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # a bundle's model folder has no metrics; its manifest holds the hashes
-    for name, digest in expected.items():
+    for name, digest in _bound_files(run).items():  # none in a bundle's model folder: its manifest holds the hashes
         if sha256(run / name) != digest:
             raise FileFormatError(
                 f"'{run / name}' is not the file that {METRICS} was written with: it was changed, or a training was killed "
