@@ -68,7 +68,11 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> int
             raise DataError(
                 f"input '{population.name}' has shape {values.shape}; expected (N, {', '.join(map(str, wanted))})."
             )
-        if population.lif is None and values.size and (values.min() < 0 or values.max() > 1):
+        if population.lif is not None and not np.issubdtype(values.dtype, np.integer):
+            raise DataError(
+                f"input '{population.name}' is driven by a bias of {values.dtype}; integers are needed: round it."
+            )
+        if population.lif is None and not np.isin(values, (0, 1)).all():
             raise DataError(
                 f"input '{population.name}' must hold spikes 0 or 1; found {values.min()} to {values.max()}."
             )

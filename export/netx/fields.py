@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from export.errors import FileFormatError
 from export.graph import Array, Pair, Shape
 
+INT32_MAX = (1 << 31) - 1
 Integers: TypeAlias = NDArray[np.integer[Any]]
 
 
@@ -89,6 +90,8 @@ class Fields:
             self.fail(f"key '{key}' holds NaN or infinity: export the trained network again")
         if (numbers != np.round(numbers)).any():
             self.fail(f"key '{key}' holds real numbers; integers are expected: export a quantised network")
+        if numbers.size and np.abs(numbers).max() > INT32_MAX:
+            self.fail(f"key '{key}' holds {np.abs(numbers).max():.3g}, beyond 32 bits: export a quantised network")
         return numbers.astype(np.int32)
 
     def _value(self, key: str) -> Array:

@@ -16,14 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.execute.neuron import decayed
+from export.execute.neuron import STATE_LIMIT, lif
 from export.execute.synapse import synaptic_sum
 from export.graph import V_TH_SHIFT, Graph, Lif, Population, to_physical
 
 Spikes = Mapping[str, NDArray[np.uint8]]
 FEW_CHANNELS = 0.25
 LARGEST_BIAS_FAULT = 64
-STATE_LIMIT = 1 << 23
 
 
 def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
@@ -73,29 +72,29 @@ def _candidates(
 
     Before its first reset a neuron carries what its bias, and stray spikes before the first sample, left on it.
     """
-    steps, lif = graph.steps, population.lif
-    assert lif is not None
+    steps, params = graph.steps, population.lif
+    assert params is not None
     total = torch.stack(sums).sum(dim=0).to(torch.int32)
     if population.kind == "lif" and len(total) > steps:  # one sample alone says nothing about resets
         for late in range(1, steps):
             cause = f"reset: the membrane is reset {late} step(s) after a sample starts, not when it starts"
-            yield cause, _stream(population, lif, total, steps, late), late
-        yield "reset: the membrane is not reset between samples", _stream(population, lif, total, steps, None), steps
+            yield cause, _stream(population, params, total, steps, late), late
+        yield "reset: the membrane is not reset between samples", _stream(population, params, total, steps, None), steps
     for lag in (1, -1, 2, -2, 3, -3, 4, -4):
         when = f"{abs(lag)} step(s) {'late' if lag > 0 else 'early'}"
         for projection, part in zip(graph.into(population.name), sums, strict=True):
             shifted = total - part + _shifted(part, lag)
             yield (
                 f"lag: projection '{projection.name}' arrives {when}",
-                _stream(population, lif, shifted, steps, 0),
+                _stream(population, params, shifted, steps, 0),
                 abs(lag),
             )
     for change in (1, -1):
-        other = replace(lif, v_th=lif.v_th + change)
+        other = replace(params, v_th=params.v_th + change)
         yield f"rounding: the threshold differs by {change}", _stream(population, other, total, steps, 0), 0
     if population.bias is not None:
         silent = replace(population, bias=None)
-        yield "bias: the bias is missing", _stream(silent, lif, total, steps, 0), 0
+        yield "bias: the bias is missing", _stream(silent, params, total, steps, 0), 0
 
 
 def _bias_fault(
@@ -127,23 +126,19 @@ def _shifted(part: Tensor, lag: int) -> Tensor:
     return moved
 
 
-def _stream(population: Population, lif: Lif, total: Tensor, steps: int, late: int | None) -> NDArray[np.uint8]:
-    """Spikes (N, T, C', H', W') of one unbroken run with a reset `late` steps into each sample (None: no reset)."""
+def _stream(population: Population, params: Lif, total: Tensor, steps: int, late: int | None) -> NDArray[np.uint8]:
+    """Spikes (N, T, C', H', W') of one unbroken run with a reset `late` steps into each sample (None: no reset).
+
+    A reset leaves nothing behind, so every stretch between two of them is a run of its own.
+    """
     bias = population.physical_bias()
-    push = torch.zeros(1, dtype=torch.int32)
+    push = None
     if bias is not None:
-        push = torch.from_numpy(bias.astype(np.int32)) << V_TH_SHIFT
+        push = torch.from_numpy(bias.astype(np.int32))
         push = push if push.ndim == 3 else push[:, None, None]
-    u, v = torch.zeros_like(total[0]), torch.zeros_like(total[0])
-    spikes = torch.zeros(total.shape, dtype=torch.uint8)
-    for t in range(len(total)):
-        if late is not None and t % steps == late:
-            u, v = torch.zeros_like(u), torch.zeros_like(v)
-        u = decayed(u, lif.u_decay) + (total[t] << V_TH_SHIFT)
-        v = decayed(v, lif.v_decay) + u + push
-        fired = v > int(lif.v_th) << V_TH_SHIFT
-        spikes[t] = fired
-        v = v.masked_fill(fired, 0)
+    cuts = [] if late is None else list(range(late or steps, len(total), steps))
+    stretches = torch.tensor_split(total, cuts)
+    spikes = torch.cat([lif(stretch[None], params, push)[0] for stretch in stretches])
     result: NDArray[np.uint8] = spikes.unflatten(0, (-1, steps)).numpy()
     return result
 
