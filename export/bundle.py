@@ -46,7 +46,6 @@ class Bundle:
 
     path: Path
     graph: Graph
-    verified: bool
 
     @property
     def network(self) -> Path:
@@ -120,7 +119,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
         )
     if verify:
         _verify(path)
-    return Bundle(path, read_netx(path / NETWORK), verify)
+    return Bundle(path, read_netx(path / NETWORK))
 
 
 def is_bundle(path: Path) -> bool:

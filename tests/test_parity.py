@@ -13,7 +13,7 @@ from export.execute.integer import run_integer
 from export.lava import supervise
 from export.lava.supervise import run_lava
 from export.netx.write import write_netx
-from export.parity.compare import add_scores, class_maps, compare
+from export.parity.compare import class_maps, compare
 from export.parity.diagnose import diagnose
 from export.passes.balance_delays import balance_delays
 
@@ -187,5 +187,3 @@ def test_class_maps_count_spikes_and_ties_go_to_the_lowest_class():
     spikes[0, 0, 1, 0, 1] = spikes[0, 1, 2, 0, 1] = 1  # one each for 1 and 2
     maps = class_maps(graph, {graph.outputs[0]: spikes})
     assert maps.tolist() == [[[2, 1], [0, 0]]]
-    scored = add_scores({}, maps, np.zeros_like(maps), (0.5, 0.25))
-    assert scored == {"miou_left": 0.5, "miou_right": 0.25, "pixel_agreement": 0.5}

@@ -153,8 +153,9 @@ def _read_dense(layer: Fields, source: Population, number: int, reading: Reading
         layer.fail(
             f"a dense layer follows a map {source.shape} without a flatten layer, so the order of inputs is unknown"
         )
-    delay = _uniform_delay(layer)
-    return Dense(_projection_name(layer, number), source.name, _name(layer, number), weight, delay, _origin(layer))
+    _check_no_delay(layer)
+    names = _projection_name(layer, number), source.name, _name(layer, number)
+    return Dense(*names, weight, origin=_origin(layer))
 
 
 def _dense_matrix(layer: Fields) -> Array:
@@ -169,15 +170,11 @@ def _dense_matrix(layer: Fields) -> Array:
     return weight
 
 
-def _uniform_delay(layer: Fields) -> int:
-    if not layer.has("delay"):
-        return 0
-    delay = layer.integers("delay")
-    if delay.size and (delay != delay.flat[0]).any():
-        layer.fail("key 'delay' differs from neuron to neuron: train with delay=False")
-    if delay.size and delay.flat[0]:
-        layer.fail("key 'delay' is not zero: train with delay=False")
-    return 0
+def _check_no_delay(layer: Fields) -> None:
+    delay = layer.integers("delay") if layer.has("delay") else np.zeros(1, dtype=np.int32)
+    if delay.any():
+        how = "is not zero" if (delay == delay.flat[0]).all() else "differs from neuron to neuron"
+        layer.fail(f"key 'delay' {how}: train with delay=False")
 
 
 def _name(layer: Fields, number: int) -> str:

@@ -16,7 +16,7 @@ Spikes = Mapping[str, NDArray[np.uint8]]
 
 
 def compare(graph: Graph, left: Spikes, right: Spikes, names: tuple[str, str]) -> dict[str, Any]:
-    """Parity JSON of `contracts.md` without the scores (see `add_scores`).
+    """Parity JSON of `contracts.md` without the scores (mIoU and pixel agreement need masks: the caller fills them in).
 
     left, right  population -> uint8 (N, T, C, H, W), logical; populations that only one side has are not compared
     names        of the two sides, such as ("slayer", "lava")
@@ -42,17 +42,6 @@ def compare(graph: Graph, left: Spikes, right: Spikes, names: tuple[str, str]) -
         "miou_right": None,
         "pixel_agreement": None,
     }
-
-
-def add_scores(
-    result: dict[str, Any],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    miou: tuple[float | None, float | None],
-) -> dict[str, Any]:
-    """Fill in mIoU of both sides and the share of pixels (N, H, W) that got the same class."""
-    agreement = float(np.mean(left == right))
-    return {**result, "miou_left": miou[0], "miou_right": miou[1], "pixel_agreement": agreement}
 
 
 def class_maps(graph: Graph, spikes: Spikes) -> NDArray[np.int64]:

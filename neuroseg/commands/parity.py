@@ -10,7 +10,7 @@ import numpy as np
 from export.bundle import Bundle, open_bundle
 from export.errors import UsageError
 from export.files import check_parent, replacing
-from export.parity.compare import add_scores, class_maps, compare
+from export.parity.compare import class_maps, compare
 from export.simulate import BACKENDS, simulate
 from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.reference import (
@@ -22,6 +22,7 @@ from neuroseg.commands.reference import (
     score,
     slayer_spikes,
 )
+from neuroseg.metrics import pixel_agreement
 
 SIDES = ("slayer", *BACKENDS)
 
@@ -54,7 +55,13 @@ def compare_scored(
     """Parity JSON with mIoU and pixel agreement."""
     result = compare(bundle.graph, left, right, names)
     maps = class_maps(bundle.graph, left), class_maps(bundle.graph, right)
-    return add_scores(result, *maps, (score(maps[0], samples), score(maps[1], samples)))
+    miou_left, miou_right = (score(side, samples) for side in maps)
+    return {
+        **result,
+        "miou_left": miou_left,
+        "miou_right": miou_right,
+        "pixel_agreement": pixel_agreement(*maps),
+    }
 
 
 def run_side(bundle: Bundle, inputs: Spikes, backend: str, deadline_s: float | None = None) -> Spikes:
