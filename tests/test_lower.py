@@ -10,6 +10,7 @@ from export.errors import TraceError
 from export.execute.integer import run_integer
 from export.passes.layout import plan_layouts
 from export.passes.lower import lower
+from export.passes.taps import Axis, axis_kernel
 from export.spec import check
 
 LAYOUTS = st.sampled_from(["auto", "nested", "interleave"])
@@ -172,3 +173,9 @@ def test_auto_takes_the_layout_with_fewer_estimated_cores():
     assert nested.neurons() < interleaved.neurons()
     assert lower(traced, "auto").neurons() == nested.neurons()  # kernels are tiny here, neurons decide
     assert plan_layouts({"a": (1, 2, 2)}, {}, "auto").layouts == {"a": 1}
+
+
+def test_a_three_by_three_kernel_in_layout_two_is_a_quarter_nonzero():
+    axis = Axis(3, 1, 1, 1, False, 1, 1, 8, 8)
+    taps = axis_kernel(axis, 2, 2).taps.sum(axis=1)  # (target phase, position, source phase)
+    assert np.outer(taps.ravel(), taps.ravel()).astype(bool).mean() == 0.25
