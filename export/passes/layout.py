@@ -10,18 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
-from math import ceil
+from math import ceil, log2
 
+import hw_configs
 from export.errors import TraceError
 from export.graph import Shape
+from export.passes.quantize import WEIGHT_MAX
 from export.passes.taps import MAX_LAYOUT, Axis, fits
 
-NEURONS_PER_CORE = 4095  # estimates for choosing a layout only; `place` uses hw_configs
-WORDS_PER_CORE = 12_000
-WEIGHT_BITS = 9
-WORD_BITS = 64
+CHIP = "loihi2"
+WEIGHT_BITS = ceil(log2(WEIGHT_MAX)) + 2  # per stored synapse; fits Intel's PilotNet rows, an estimate elsewhere
 EXHAUSTIVE = 6
+
+
+@dataclass(frozen=True)
+class CoreLimits:
+    """What one core holds: neurons, words of synaptic memory, bits in a word."""
+
+    neurons: int
+    words: int
+    word_bits: int
+
+
+@cache
+def core_limits() -> CoreLimits:
+    """The limits in `hw_configs`, which says where they come from."""
+    core = hw_configs.load(CHIP).core
+    values = [q.value for q in (core.neurons, core.synaptic_words, core.synaptic_word)]
+    assert all(value is not None for value in values)  # a chip of ours, held by its tests
+    neurons, words, bits = (int(value) for value in values if value is not None)
+    return CoreLimits(neurons, words, bits)
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,7 @@ def _cost(shapes: Mapping[str, Shape], links: Mapping[str, Sequence[Link]], plan
         cores += _cores(neurons, shape[0] * plan.layouts[name] ** 2, words_of)
         stored += weights
         if name in plan.interleaved:
-            cores += ceil(neurons / NEURONS_PER_CORE)
+            cores += ceil(neurons / core_limits().neurons)
     return cores, stored
 
 
@@ -136,14 +156,15 @@ def _words(
 
 def _cores(neurons: int, channels: int, rows: Sequence[tuple[int, int]]) -> int:
     """Fewest cores over all even cuts of the output channels (weights are stored once per core)."""
+    limits = core_limits()
     pixels = ceil(neurons / channels)
     best = None
     for per_core in sorted({ceil(channels / cuts) for cuts in range(1, channels + 1)}):
         words = sum(
-            fan * max(1, ceil(groups * per_core / channels)) * ceil(per_core * WEIGHT_BITS / WORD_BITS)
+            fan * max(1, ceil(groups * per_core / channels)) * ceil(per_core * WEIGHT_BITS / limits.word_bits)
             for fan, groups in rows
         )
-        if words <= WORDS_PER_CORE and per_core <= NEURONS_PER_CORE:
-            cores = ceil(channels / per_core) * ceil(pixels / (NEURONS_PER_CORE // per_core))
+        if words <= limits.words and per_core <= limits.neurons:
+            cores = ceil(channels / per_core) * ceil(pixels / (limits.neurons // per_core))
             best = cores if best is None else min(best, cores)
     return best if best is not None else neurons
