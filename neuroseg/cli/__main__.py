@@ -1,0 +1,5 @@
+"""`python -m neuroseg.cli`."""
+
+from neuroseg.cli import main
+
+main()

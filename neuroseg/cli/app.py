@@ -1,0 +1,65 @@
+"""The application, and the options that several commands share. Commands are thin: what they do stands in
+`neuroseg.commands`, imported when it is needed, so that `--help` starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from export.errors import NeurosegError
+
+
+# In the order of use; a command that is not listed comes last.
+ORDER = (
+    *("demo", "describe", "train", "eval"),
+    *("export", "report", "verify"),
+    *("simulate", "parity", "ladder", "doctor-env"),
+)
+
+
+class Commands(TyperGroup):
+    """Ctrl-C becomes an error like any other: what runs has cleaned up on its way here."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of use."""
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise NeurosegError("interrupted. No process is left, and no file is half-written.") from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Take a full-spike segmentation network to Lava and Loihi 2, spike for spike.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not check the bundle's hashes.")]
+Deadline = Annotated[float | None, typer.Option(help="Seconds after which a Lava run is ended.", min=1)]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder made by `neuroseg train`.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by `neuroseg export`.")]
+
+
+def warn_no_verify(no_verify: bool) -> None:
+    """Say that hashes are not checked, if so."""
+    if no_verify:
+        print("neuroseg: the bundle's hashes are NOT checked (--no-verify).", file=sys.stderr)
+
+
+def fail_on_mismatch(result: dict[str, Any]) -> None:
+    """Exit code 1 if anything differs."""
+    if result["mismatches"]:
+        raise typer.Exit(1)

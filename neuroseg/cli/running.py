@@ -1,0 +1,76 @@
+"""Commands that run a compiled network and compare what runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroseg.cli.app import BundlePath, Deadline, Json, NoVerify, Out, app, fail_on_mismatch, warn_no_verify
+
+
+@app.command(epilog="Example: neuroseg simulate runs/first.bundle --backend lava --samples 2")
+def simulate(
+    bundle: BundlePath,
+    backend: Annotated[str, typer.Option(help="int, lava or lava-fast.")] = "int",
+    samples: Annotated[int | None, typer.Option(help="Test vectors to run; default all.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the spikes in this .npz file.")] = None,
+    deadline: Deadline = None,
+    no_verify: NoVerify = False,
+    json: Json = False,
+) -> None:
+    """Run a bundle's test vectors and check every spike against the recorded ones."""
+    from neuroseg.commands.console import put_json, say, show
+    from neuroseg.commands.parity import simulate_bundle
+
+    warn_no_verify(no_verify)
+    result = simulate_bundle(bundle, backend, samples=samples, out=out, verify=not no_verify, deadline_s=deadline)
+    if json:
+        put_json(result)
+    else:
+        show(
+            f"{backend}, {result['samples']} sample(s)",
+            ("population", "firing rate"),
+            list(result["firing_rates"].items()),
+        )
+        say(f"{result['mismatches']:,} mismatches in {result['compared']:,} neuron-steps against the recorded spikes")
+        if result["first_divergence"]:
+            say(f"first in '{result['first_divergence']['population']}': {result['first_divergence']['cause']}")
+    fail_on_mismatch(result)
+
+
+@app.command(epilog="Example: neuroseg parity runs/first.bundle --left slayer --right lava --samples 2 --json")
+def parity(
+    bundle: BundlePath,
+    left: Annotated[str, typer.Option(help="slayer, int, lava or lava-fast.")] = "slayer",
+    right: Annotated[str, typer.Option(help="slayer, int, lava or lava-fast.")] = "lava",
+    samples: Annotated[int, typer.Option(help="Test images to run, streamed back to back.")] = 2,
+    deadline: Deadline = None,
+    no_verify: NoVerify = False,
+    json: Json = False,
+) -> None:
+    """Compare two backends spike by spike; the exit code is 1 if any spike differs."""
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.parity import parity as run_parity
+    from neuroseg.commands.parity import show_parity
+
+    warn_no_verify(no_verify)
+    result = run_parity(bundle, left, right, samples, verify=not no_verify, deadline_s=deadline)
+    if json:
+        put_json(result)
+    else:
+        show_parity(result)
+    fail_on_mismatch(result)
+
+
+@app.command(epilog="Example: neuroseg demo --out runs/demo --json")
+def demo(out: Out = Path("runs/demo"), json: Json = False) -> None:
+    """Train on embedded data, export, run on Lava, compare every spike, draw a picture."""
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.demo import demo as run_demo
+
+    result = run_demo(out)
+    if json:
+        put_json(result)
+    fail_on_mismatch(result)
