@@ -24,8 +24,8 @@ from neuroseg.config import Config, load_config
 from neuroseg.metrics import VOID, class_map, confusion_matrix, miou
 from neuroseg.models import build_model, lifs, record_spikes
 from neuroseg.train import dataset, load_run, train
-from neuroseg.train.fit import in_memory
-from neuroseg.train.task import SegmentationTask, class_weights, multi_scale_loss
+from neuroseg.train.loss import class_weights, multi_scale_loss
+from neuroseg.train.task import SegmentationTask, learning_rate_factor
 
 CHILD = """
 import sys
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config, dict[st
 def test_a_run_holds_config_weights_metrics_checkpoints_and_logs(run: tuple[Path, Config, dict[str, Any]]) -> None:
     folder, config, metrics = run
     assert load_config(folder / "config.yaml") == config
-    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["best.ckpt", "config.yaml", "last.ckpt"]
     assert list((folder / "tensorboard").glob("events.*"))
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
     written = json.loads((folder / "metrics.json").read_text())
@@ -64,10 +64,16 @@ def test_a_run_holds_config_weights_metrics_checkpoints_and_logs(run: tuple[Path
 def test_the_metrics_are_those_of_the_weights_that_were_written(run: tuple[Path, Config, dict[str, Any]]) -> None:
     folder, _, metrics = run
     config, model = load_run(folder)
-    images, masks = in_memory(dataset(config.data, "test")).tensors
+    images, masks = (torch.stack(parts) for parts in zip(*items(config, "test"), strict=True))
     logits, spikes = record_spikes(model, images)
     assert metrics["miou"] == pytest.approx(miou(confusion_matrix(class_map(logits), masks, 2)))
     assert metrics["firing_rates"] == pytest.approx({name: spikes[name].mean() for name in lifs(model)}, abs=1e-5)
+
+
+def items(config: Config, split: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """All items of a split."""
+    data = dataset(config.data, split)
+    return [data[i] for i in range(len(data))]
 
 
 def test_training_again_gives_the_same_weights(run: tuple[Path, Config, dict[str, Any]], tmp_path: Path) -> None:
@@ -81,10 +87,10 @@ def test_training_learns(tmp_path: Path) -> None:
     overrides = ["train.epochs=12", "data.train_samples=64", "data.val_samples=16", "train.lr=1e-2"]
     config = load_config("mfs-tiny", overrides)
     before = build_model(config.model, 2).train()
-    images, masks = in_memory(dataset(config.data, "train")).tensors
+    images, masks = (torch.stack(parts) for parts in zip(*items(config, "train"), strict=True))
     start = float(multi_scale_loss(before(images), masks))
     train(config, tmp_path)
-    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     task = SegmentationTask(build_model(config.model, 2), config.train)
     task.load_state_dict(last)
     with torch.no_grad():
@@ -105,17 +111,34 @@ def test_the_loss_is_cross_entropy_against_nearest_resized_masks_without_void() 
     assert float(multi_scale_loss(logits, mask)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("schedule", "factor"), [("step", 0.1), ("constant", 1.0)])
-def test_the_schedule_is_the_configs(schedule: str, factor: float) -> None:
-    settings = load_config("mfs-tiny", [f"train.schedule={schedule}", "train.step_epochs=3"]).train
-    task = SegmentationTask(build_model(load_config("mfs-tiny").model, 2), settings)
-    built = task.configure_optimizers()
-    optimizer = built["optimizer"] if isinstance(built, dict) else built
-    for _ in range(3):
-        optimizer.step()
-        if isinstance(built, dict):
-            built["lr_scheduler"]["scheduler"].step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(settings.lr * factor)
+def test_the_schedule_is_the_configs() -> None:
+    def rates(*changes: str) -> list[float]:
+        settings = load_config("mfs-tiny", ["train.epochs=8", *changes]).train
+        return [learning_rate_factor(settings, step, 5) for step in range(40)]
+
+    assert rates("train.schedule=constant") == [1.0] * 40
+    stepped = rates("train.schedule=step", "train.step_epochs=3", "train.step_factor=0.1")
+    assert stepped == pytest.approx([1.0] * 15 + [0.1] * 15 + [0.01] * 10)
+    cosine = rates("train.schedule=cosine")
+    assert cosine[0] == 1.0 and cosine[20] == pytest.approx(0.5) and cosine == sorted(cosine, reverse=True)
+    warm = rates("train.schedule=constant", "train.warmup_epochs=2")
+    assert warm[:10] == pytest.approx([0.1 * k for k in range(1, 11)]) and warm[10:] == [1.0] * 30
+
+
+@pytest.mark.parametrize("name", ["paper-camvid", "paper-ddd17", "paper-dsec", "paper-deeplab"])
+def test_the_papers_schedules_are_theirs(name: str) -> None:
+    epochs, batch, drops = {
+        "paper-camvid": (600, 2, {0: 1e-3, 200: 1e-4, 400: 1e-5}),
+        "paper-ddd17": (100, 8, {0: 1e-3, 20: 1e-4, 40: 1e-5, 60: 1e-6, 80: 1e-7}),
+        "paper-dsec": (100, 4, {0: 2e-3, 60: 1e-3}),
+        "paper-deeplab": (60, 16, {0: 3e-3, 30: 3e-4}),
+    }[name]
+    settings = load_config("mfs-tiny", [f"train={name}"]).train
+    assert (settings.epochs, settings.batch_size) == (epochs, batch)
+    expected = settings.lr
+    for epoch in range(epochs):
+        expected = drops.get(epoch, expected)
+        assert settings.lr * learning_rate_factor(settings, 7 * epoch + 3, 7) == pytest.approx(expected)
 
 
 def test_a_diverged_training_says_to_lower_the_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +184,7 @@ def test_ctrl_c_keeps_checkpoints_and_an_older_runs_weights(
     assert "Traceback" not in printed
     assert (folder / "weights.safetensors").read_bytes() == weights
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
-    torch.load(folder / "checkpoints" / "last.ckpt", weights_only=False)
+    torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 def test_ctrl_c_within_this_process_leaves_the_signal_handler_alone(

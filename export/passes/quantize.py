@@ -52,6 +52,26 @@ class Quantization:
         }
 
 
+@dataclass(frozen=True)
+class FanIn:
+    """What feeds a population: the modules that own its synapses, and the number of its projections."""
+
+    synapses: tuple[str, ...]
+    projections: int
+
+
+def scale_groups(graph: Graph) -> list[dict[str, FanIn]]:
+    """Populations that share one scale, with their fan-in: what quantisation-aware training needs to know of a network."""
+    groups = []
+    for members in _groups(graph):
+        fans = {}
+        for name in members:
+            into = graph.into(name)
+            fans[name] = FanIn(tuple(dict.fromkeys(p.origin for p in into)), len(into))
+        groups.append(fans)
+    return groups
+
+
 def quantize(graph: Graph) -> tuple[Graph, Quantization]:
     """Round every number to what the chip stores.
 

@@ -1,4 +1,4 @@
-"""Commands that train and measure networks."""
+"""Commands that describe, train and measure networks."""
 
 from __future__ import annotations
 
@@ -7,30 +7,67 @@ from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import Json, Out, app
+from neuroseg.cli.app import Json, Out, RunPath, app
+
+ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")]
 
 
-@app.command(epilog="Example: neuroseg train demo train.epochs=3 --out runs/first")
+@app.command(epilog="Example: neuroseg describe mfs-efs72 data.size=[360,480] --json")
+def describe(
+    config: ConfigName,
+    overrides: Overrides = None,
+    layout: Annotated[str, typer.Option(help="Storage of up-sampled stages: auto, nested or interleave.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Parameters, operations and neurons of a network, relays included, without training it."""
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.describe import describe as describe_config
+    from neuroseg.commands.describe import show_description
+    from neuroseg.config import load_config
+
+    result = describe_config(load_config(config, overrides or ()), layout)
+    if json:
+        put_json(result)
+    else:
+        show_description(result)
+
+
+@app.command(epilog="Example: neuroseg train mfs-nano train.epochs=3 train=paper-camvid --out runs/first")
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")] = None,
+    config: ConfigName,
+    overrides: Overrides = None,
     out: Out = Path("runs/train"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network: config.yaml, weights.safetensors and metrics.json in the RUN folder."""
-    from neuroseg.commands.console import put_json, show
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.training import is_first_process, show_scores, train_config
     from neuroseg.config import load_config
-    from neuroseg.train import train as train_config
 
-    metrics = train_config(load_config(config, overrides or ()), out)
+    metrics = train_config(load_config(config, overrides or ()), out, resume)
+    if not is_first_process():
+        return
     if json:
         put_json(metrics)
-        return
-    rows = [
-        ("data-set mIoU (test)", f"{metrics['miou']:.4f}"),
-        ("pixel accuracy (test)", f"{metrics['pixel_accuracy']:.4f}"),
-        ("mean firing rate", f"{metrics['firing_rate']:.3f}"),
-        ("parameters", f"{metrics['parameters']:,}"),
-        ("seconds", f"{metrics['train_time_s']:.0f}"),
-    ]
-    show(f"trained to {out}", ("what", "value"), rows)
+    else:
+        show_scores(f"trained to {out}", metrics)
+
+
+@app.command("eval", epilog="Example: neuroseg eval runs/first --split val --json")
+def evaluate(
+    run: RunPath,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    json: Json = False,
+) -> None:
+    """Scores of trained weights in real numbers: mIoU, accuracy, IoU per class, firing rate of every population."""
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.training import evaluate_run, show_rates, show_scores
+
+    scores = evaluate_run(run, split)
+    if json:
+        put_json(scores)
+    else:
+        show_scores(f"{run}", scores)
+        show_rates(scores)

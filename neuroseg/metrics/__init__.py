@@ -1,9 +1,12 @@
 """Measures of segmentation quality, shared by training and parity."""
 
+from neuroseg.data import VOID
+from neuroseg.metrics.scores import MiouPerImage, SegmentationScores
 from neuroseg.metrics.segmentation import (
-    VOID,
     class_map,
     confusion_matrix,
+    confusion_per_image,
+    image_mious,
     iou_per_class,
     miou,
     miou_per_image,
@@ -13,8 +16,12 @@ from neuroseg.metrics.segmentation import (
 
 __all__ = [
     "VOID",
+    "MiouPerImage",
+    "SegmentationScores",
     "class_map",
     "confusion_matrix",
+    "confusion_per_image",
+    "image_mious",
     "iou_per_class",
     "miou",
     "miou_per_image",

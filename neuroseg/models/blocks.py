@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from neuroseg.models.neuron import Lif
 from neuroseg.models.norm import Tdbn
+from neuroseg.models.rounding import EVEN, WHOLE, rounded
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
 
 
@@ -37,7 +38,13 @@ class Cell:
 
 
 class ConvNorm(nn.Module):
-    """Synapses and the norm that folds into them. `norm` is None for a head without norm."""
+    """Synapses and the norm that folds into them. `norm` is None for a head without norm.
+
+    weight_scale  set by quantisation-aware training (`QuantizeAware`): the forward pass then computes with the chip's
+                  integers, in units of 1/64, and the gradient passes the rounding unchanged (Bengio et al. 2013)
+    """
+
+    weight_scale: float | None = None
 
     def __init__(self, conv: SynapseConv | SynapseConvT, norm: Tdbn | None) -> None:
         super().__init__()
@@ -46,13 +53,42 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Currents of the target population: (N, T, C, H, W), or (N, C, H, W) from pixels."""
+        if self.weight_scale is not None:
+            return self._integer_forward(x, self.weight_scale)
         y: Tensor = self.conv(x)
         return y if self.norm is None else self.norm(y)
 
+    def folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weights (as stored) and bias (out,) with the norm's running statistics folded in, float64, differentiable.
 
-def conv_norm(cell: Cell, inputs: int, outputs: int, kernel: int, *, groups: int = 1, gain: float = 1.0) -> ConvNorm:
-    """A convolution that keeps the image size (odd kernel), with its norm."""
-    conv = SynapseConv(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+        w' = w gain / sqrt(var + eps),   b' = shift - mean gain / sqrt(var + eps)
+        """
+        weight = self.conv.weight.double()
+        if self.norm is None:
+            return weight, None
+        gain, shift, mean, deviation = self.norm.affine()
+        return weight * self._per_weight(gain) / self._per_weight(deviation), shift - mean * gain / deviation
+
+    def _integer_forward(self, x: Tensor, scale: float) -> Tensor:
+        weight, bias = self.folded()
+        y = self.conv.currents(x, rounded(weight, scale, EVEN).to(x.dtype))
+        return y if bias is None else y + rounded(bias, scale, WHOLE).to(x.dtype).view(-1, 1, 1)
+
+    def _per_weight(self, channels: Tensor) -> Tensor:
+        """A value per output channel, shaped to multiply the stored weights."""
+        conv = self.conv
+        if isinstance(conv, SynapseConv):
+            return channels.view(-1, 1, 1, 1, 1)
+        # A transposed convolution stores (in, out / groups, ...): the rows of group g reach outputs g (out / groups) + j.
+        rows = channels.view(conv.groups, -1).repeat_interleave(conv.in_channels // conv.groups, dim=0)
+        return rows[:, :, None, None, None]
+
+
+def conv_norm(
+    cell: Cell, inputs: int, outputs: int, kernel: int, *, groups: int = 1, gain: float = 1.0, stride: int = 1
+) -> ConvNorm:
+    """A convolution (odd kernel) with its norm; it divides the map's size by its stride."""
+    conv = SynapseConv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups)
     return ConvNorm(conv, cell.norm(outputs, gain))
 
 

@@ -41,10 +41,10 @@ class Head(nn.Module):
 
 
 class MfsSeg(nn.Module):
-    """Images (N, 3, H, W) in [0, 1] -> class-map logits (N, classes, H / 2^i, W / 2^i) of every scale i, full size first.
+    """Images (N, 3, H, W) in [0, 1] -> class-map logits (N, classes, H / (s 2^i), W / (s 2^i)) of every scale i, largest first.
 
-    Stages are `encoder<i>`, `ffm<i>`, `decoder<i>`, `head<i>` at scale i; H and W are multiples of 2^(scales - 1), else
-    DataError. One scale is a plain network: no feature attention, no fusion, no transposed convolution.
+    s is the stem's stride. Stages are `encoder<i>`, `ffm<i>`, `decoder<i>`, `head<i>` at scale i; H and W are multiples of
+    s 2^(scales - 1), else DataError. One scale is a plain network: no feature attention, no fusion, no transposed convolution.
     """
 
     def __init__(self, config: ModelConfig, classes: int) -> None:
@@ -52,20 +52,24 @@ class MfsSeg(nn.Module):
         self.scales = config.scales
         self.steps = config.steps
         self.classes = classes
+        self.readout_gain = config.readout_gain
         widths = config.widths
         cell = Cell(config.v_th, config.tau, config.surrogate_width, config.residual_gain)
-        plan = StagePlan(cell, config.block, config.blocks, config.expansion, config.steps)
+        plans = [
+            StagePlan(cell, config.block, blocks, config.expansion, config.steps, config.stem)
+            for blocks in config.blocks_per_scale
+        ]
         last = self.scales - 1
-        self.images = ImageInput(2**last)
-        self.encoder0 = FirstEncoder(plan, COLOURS, widths[0])
+        self.images = ImageInput(config.multiple)
+        self.encoder0 = FirstEncoder(plans[0], COLOURS, widths[0])
         for i in range(1, self.scales):
-            self.add_module(f"pyramid{i}", ImageResize(2**i))
-            self.add_module(f"encoder{i}", AttentionEncoder(plan, COLOURS, widths[i - 1], widths[i]))
+            self.add_module(f"pyramid{i}", ImageResize(config.stem * 2**i))
+            self.add_module(f"encoder{i}", AttentionEncoder(plans[i], COLOURS, widths[i - 1], widths[i]))
         for i in range(last):
             self.add_module(f"ffm{i}", Fusion(cell, widths, i))
-        self.add_module(f"decoder{last}", BottomDecoder(plan, widths[last]))
+        self.add_module(f"decoder{last}", BottomDecoder(plans[last], widths[last]))
         for i in reversed(range(last)):
-            self.add_module(f"decoder{i}", Decoder(plan, widths[i + 1], widths[i]))
+            self.add_module(f"decoder{i}", Decoder(plans[i], widths[i + 1], widths[i]))
         for i in range(self.scales):
             self.add_module(f"head{i}", Head(cell, widths[i], classes, norm=config.head_norm, gain=config.readout_gain))
 
@@ -78,6 +82,10 @@ class MfsSeg(nn.Module):
             fused = self.get_submodule(f"ffm{i}")(*encoders)
             decoders[i] = self.get_submodule(f"decoder{i}")(decoders[i + 1], fused)
         return tuple(self.get_submodule(f"head{i}")(decoders[i]) for i in range(self.scales))
+
+    def spike_counts(self, logits: Tensor) -> Tensor:
+        """Logits of a scale as what they come from: whole numbers of spikes (N, classes, H, W), 0 to T."""
+        return torch.round(logits * (self.steps / self.readout_gain))
 
     def _encode(self, pixels: Tensor) -> list[Tensor]:
         encoders: list[Tensor] = [self.encoder0(pixels)]

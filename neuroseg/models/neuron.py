@@ -80,9 +80,12 @@ class Lif(CubaNeuron):  # type: ignore[misc]  # SLAYER has no types
     tau     fraction of the membrane that stays for the next step (0.25: voltage decay 3072 of 4096)
     width   width of the rectangle surrogate, in units of the membrane
     stock   True: SLAYER's own `forward` on its own axes (no surrogate of ours), the reference for parity
+    weight_scale  set by quantisation-aware training: integers per unit of weight of the synapses that feed these neurons.
+            Currents then come in units of 1 / weight_scale 64ths, and so does the threshold
     """
 
     stock = False
+    weight_scale: float | None = None
 
     def __init__(self, v_th: float = 0.5, tau: float = 0.25, width: float = 1.0, steps: int | None = None) -> None:
         if v_th <= 0 or v_th * WEIGHT_UNIT != int(v_th * WEIGHT_UNIT):
@@ -104,7 +107,10 @@ class Lif(CubaNeuron):  # type: ignore[misc]  # SLAYER has no types
         if self.stock:
             return self._stock_forward(current)
         kept = (DECAY_UNIT - self.v_decay) / DECAY_UNIT
-        spikes: Tensor = _SpikesOf.apply(current, kept, self.v_th_mant * 64, self.width)  # type: ignore[no-untyped-call]
+        v_th, width = self.v_th_mant, self.width
+        if self.weight_scale is not None:
+            v_th, width = round(self.threshold * self.weight_scale), width * self.weight_scale / WEIGHT_UNIT
+        spikes: Tensor = _SpikesOf.apply(current, kept, v_th * 64, width)  # type: ignore[no-untyped-call]
         return spikes
 
     def _stock_forward(self, current: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ class Tdbn(nn.Module):
     input, output  (N, T, C, H, W); or (N, C, H, W) for a current that is the same at every step: the statistics are equal
     gain           initial value of the trained factor; small for the last norm of a residual path (their Proposition 1)
 
+    frozen         True: training, too, uses the running statistics and leaves them alone
+
     Running statistics for evaluation: a plain average over the first batches, an exponential one from then on, so that even
     a network trained for a few batches is not evaluated with the values it started from.
     """
@@ -28,6 +30,7 @@ class Tdbn(nn.Module):
     running_mean: Tensor
     running_var: Tensor
     batches: Tensor
+    frozen = False
 
     def __init__(self, channels: int, v_th: float, *, alpha: float = 1.0, gain: float = 1.0, eps: float = 1e-5) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class Tdbn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised currents; while training, by the statistics of this batch."""
         gain = self.gain * self.scale
-        if not self.training:
+        if self.frozen or not self.training:
             y = F.batch_norm(per_step(x), self.running_mean, self.running_var, gain, self.shift, eps=self.eps)
             return like_input(y, x)
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
@@ -56,6 +59,11 @@ class Tdbn(nn.Module):
         share = self.batches.reciprocal().clamp_(min=MOMENTUM)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(var, share)
+
+    def affine(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(gain with alpha v_th in it, shift, running mean, sqrt(running var + eps)), each (C,), float64."""
+        deviation = torch.sqrt(self.running_var.double() + self.eps)
+        return (self.gain * self.scale).double(), self.shift.double(), self.running_mean.double(), deviation
 
     def describe(self) -> dict[str, Any]:
         """y = gain (x - mean) / sqrt(var + eps) + shift, with alpha v_th inside the gain; tensors are (C,)."""

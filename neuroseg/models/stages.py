@@ -15,13 +15,14 @@ from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What all stages share: cell constants, the residual blocks per stage (kind, count, expansion) and T time steps."""
+    """What a stage is made of: cell constants, its residual blocks (kind, count, expansion), T, and the stem's stride."""
 
     cell: Cell
     block: str
     blocks: int
     expansion: int
     steps: int
+    stem: int = 1
 
 
 class Stream(nn.Module):
@@ -46,16 +47,20 @@ class Stream(nn.Module):
 
 
 class FirstEncoder(Stream):
-    """Full-resolution encoder: image -> 3x3 -> LIF (input population) -> Inception -> stream."""
+    """Encoder of the largest maps: image -> conv -> LIF (input population) -> Inception -> stream.
+
+    The convolution is 3x3, or with a stem of stride s > 1 (2 s + 1)^2, so that it sees every pixel of its neighbourhood.
+    """
 
     def __init__(self, plan: StagePlan, colours: int, channels: int) -> None:
         super().__init__(plan, channels)
-        self.image = conv_norm(plan.cell, colours, channels, 3)
+        kernel = 3 if plan.stem == 1 else 2 * plan.stem + 1
+        self.image = conv_norm(plan.cell, colours, channels, kernel, stride=plan.stem)
         self.image_lif = plan.cell.lif(plan.steps)
         self.inception = Inception(plan.cell, channels, channels)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, T, C, H, W) spikes."""
+        """(N, 3, s H, s W) -> (N, T, C, H, W) spikes."""
         return self.spikes_of(self.inception(self.image_lif(self.image(pixels))))
 
 

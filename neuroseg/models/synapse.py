@@ -50,9 +50,12 @@ class SynapseConv(Conv):  # type: ignore[misc]  # SLAYER has no types
         """Weighted sums that arrive at the dendrites."""
         if self.stock and x.ndim == 5:
             return from_slayer(super().forward(to_slayer(x)))
-        weight = self.weight[..., 0]
+        return self.currents(x, self.weight)
+
+    def currents(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The same sums with other weights (out, in / groups, kH, kW, 1)."""
         geometry = (self.stride[:2], self.padding[:2], self.dilation[:2], self.groups)
-        return like_input(F.conv2d(_channels_last(x), weight, None, *geometry), x)
+        return like_input(F.conv2d(_channels_last(x), weight[..., 0], None, *geometry), x)
 
     def describe(self) -> dict[str, Any]:
         """Weights (out, in / groups, kH, kW) and geometry (y, x) for the compiler."""
@@ -76,8 +79,12 @@ class SynapseConvT(ConvTranspose):  # type: ignore[misc]  # SLAYER has no types
         """Weighted sums that arrive at the dendrites."""
         if self.stock:
             return from_slayer(super().forward(to_slayer(x)))
+        return self.currents(x, self.weight)
+
+    def currents(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The same sums with other weights (in, out / groups, kH, kW, 1)."""
         geometry = (self.stride[:2], self.padding[:2], self.output_padding[:2], self.groups, self.dilation[:2])
-        return like_input(F.conv_transpose2d(_channels_last(x), self.weight[..., 0], None, *geometry), x)
+        return like_input(F.conv_transpose2d(_channels_last(x), weight[..., 0], None, *geometry), x)
 
     def describe(self) -> dict[str, Any]:
         """Weights (in, out / groups, kH, kW) and geometry (y, x) for the compiler."""

@@ -1,6 +1,8 @@
 """Training: from a config to a RUN folder, and back."""
 
-from neuroseg.train.fit import dataset, train
+from neuroseg.train.data import dataset
+from neuroseg.train.fit import evaluate, train
 from neuroseg.train.run_folder import load_run
+from neuroseg.train.task import SegmentationTask
 
-__all__ = ["dataset", "load_run", "train"]
+__all__ = ["SegmentationTask", "dataset", "evaluate", "load_run", "train"]

@@ -3,132 +3,170 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from export.errors import DataError, NeurosegError, UsageError
-from neuroseg.config import Config, DataConfig
-from neuroseg.data import SPLITS, DigitsOnPhotos, Split
-from neuroseg.metrics import iou_per_class, miou, pixel_accuracy
+from export.errors import NeurosegError, UsageError
+from neuroseg.config import Config
+from neuroseg.data import Split
 from neuroseg.models import build_model, parameter_count
+from neuroseg.models.quantize_aware import Groups
+from neuroseg.train.checkpoints import Checkpoints, read_state
+from neuroseg.train.data import SegmentationData, all_splits, dataset, loader
+from neuroseg.train.loss import class_weights
 from neuroseg.train.run_folder import SCHEMA_VERSION, prepare_run, save_run
-from neuroseg.train.task import SegmentationTask, class_weights
+from neuroseg.train.task import SegmentationTask
+
+LOG_EVERY = 10  # training steps
 
 
-class LatestBest(ModelCheckpoint):
-    """Of several epochs with the best value, the last: early epochs often tie at "all background"."""
-
-    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """True when this epoch's checkpoint replaces the best one."""
-        ties = current is not None and self.best_model_score is not None and bool(current == self.best_model_score)
-        return ties or super().check_monitor_top_k(trainer, current)
-
-
-def train(config: Config, out: Path) -> dict[str, Any]:
+def train(config: Config, out: Path, *, groups: Groups | None = None, resume: bool = False) -> dict[str, Any]:
     """Train, keep the weights of the best validation mIoU, measure them on the test split, write the RUN folder.
+
+    groups  populations that share a scale (`export.passes.quantize.scale_groups`); needed when train.qat_epochs > 0
+    resume  go on from the last checkpoint in `out`, as if training had not been interrupted; UsageError if there is none,
+            or if it is of another config
 
     Returns the measures that `metrics.json` holds beside hashes. The folder is checked before anything is computed
     (UsageError). Ctrl-C raises NeurosegError after a clean stop: checkpoints stay, an older run's weights are untouched.
+    With several devices or nodes every process returns the measures; the first one writes.
     """
     out = Path(out)
-    splits = _splits(config.data)
+    assert groups is not None or not config.train.qat_epochs, "quantisation-aware epochs need the compiler's groups"
+    splits = all_splits(config)
     prepare_run(out)
+    checkpoints = Checkpoints(out, config)
+    start_from = checkpoints.resume() if resume else None
+    if start_from is None:
+        checkpoints.begin()
     start = time.perf_counter()
     model = build_model(config.model, config.data.classes, config.train.seed)
-    items = in_memory(splits["train"])
-    task = SegmentationTask(model, config.train, _weights(config, items))
-    best = LatestBest(
-        out / "checkpoints", "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
-    )
+    task = SegmentationTask(model, config.train, _weights(config), groups)
     with _quiet_lightning():
-        trainer = _trainer(config, out, best)
-        train_loader = _loader(config, items, shuffle=True)
-        val_loader = _loader(config, in_memory(splits["val"]))
-        _interruptible(out, lambda: trainer.fit(task, train_loader, val_loader), lambda: _epoch(trainer))
+        trainer = _trainer(config, out, checkpoints.callbacks())
+        train_loader = _loader(config, splits, "train", trainer)
+        val_loader = _loader(config, splits, "val", trainer)
+        fit = lambda: trainer.fit(task, train_loader, val_loader, ckpt_path=start_from, weights_only=True)  # noqa: E731
+        _interruptible(out, fit, lambda: _epoch(trainer))
         seconds = time.perf_counter() - start
-        # Our own checkpoint, written a moment ago: loading it in full is safe.
-        task.load_state_dict(torch.load(best.best_model_path, weights_only=False)["state_dict"])
-        task.confusion.reset()
-        task.rates.reset()
-        test_loader = _loader(config, in_memory(splits["test"]))
-        work = partial(trainer.test, task, test_loader, verbose=False)
-        _interruptible(out, work, lambda: "while it measured the test split")
-    metrics = _metrics(config, task, seconds)
-    save_run(out, config, model, metrics)
+        task.load_state_dict(read_state(checkpoints.best_path)["state_dict"])
+        task.forget()
+        test_loader = _loader(config, splits, "test", trainer)
+        _interruptible(
+            out, lambda: trainer.test(task, test_loader, verbose=False), lambda: "while it measured the test split"
+        )
+    metrics = {**measures(task, splits["test"], "test"), **_history(config, task, seconds, checkpoints)}
+    if trainer.is_global_zero:
+        save_run(out, config, model, metrics)
     return metrics
 
 
-def _splits(config: DataConfig) -> dict[Split, DigitsOnPhotos]:
-    """All three splits; UsageError for a data section that cannot be had, before anything is written."""
-    try:
-        return {split: dataset(config, split) for split in SPLITS}
-    except DataError as error:
-        raise UsageError(f"config section data: {error}") from None
+def evaluate(config: Config, task: SegmentationTask, split: Split) -> dict[str, Any]:
+    """Scores and firing rates of a trained network on one split, by one process; nothing is written."""
+    items = dataset(config.data, split)
+    with _quiet_lightning():
+        trainer = Trainer(
+            accelerator=config.train.accelerator,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_model_summary=False,
+        )
+        trainer.test(task, loader(config, items, shuffle=False, rank=0, processes=1), verbose=False)
+    return measures(task, items, split)
 
 
-def dataset(config: DataConfig, split: Split) -> DigitsOnPhotos:
-    """The data set of a split: items are (image (3, H, W) in [0, 1], mask (H, W))."""
-    samples = {"train": config.train_samples, "val": config.val_samples, "test": config.test_samples}[split]
-    return DigitsOnPhotos(split, config.size, config.classes, samples, config.seed, config.digits_per_image)
+def measures(task: SegmentationTask, items: SegmentationData, split: str) -> dict[str, Any]:
+    """JSON-ready scores and firing rates of the task's last evaluation."""
+    scores = task.scores.compute()
+    rates = task.firing_rates()
+    iou = [None if bool(value.isnan()) else float(value) for value in scores["iou_per_class"]]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "split": split,
+        "samples": len(items),
+        "miou": float(scores["miou"]),
+        "pixel_accuracy": float(scores["pixel_accuracy"]),
+        "miou_per_image": float(scores["miou_per_image"]),
+        "class_names": list(items.class_names),
+        "iou_per_class": iou,
+        "firing_rate": sum(rates.values()) / len(rates),
+        "firing_rates": rates,
+        "parameters": parameter_count(task.model),
+    }
 
 
-def _weights(config: Config, items: TensorDataset) -> Tensor | None:
+def _history(config: Config, task: SegmentationTask, seconds: float, checkpoints: Checkpoints) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "epochs": config.train.epochs,
+        "best_epoch": checkpoints.best_epoch,
+        "best_val_miou": checkpoints.best_score,
+        "quantisation_aware": config.train.qat_epochs > 0,
+        "train_time_s": seconds,
+    }
+
+
+def _weights(config: Config) -> Tensor | None:
     """Loss weights of the classes, None when all weigh the same."""
     if not config.train.class_weight_power:
         return None
-    return class_weights(items.tensors[1], config.data.classes, config.train.class_weight_power)
+    items = dataset(config.data, "train")
+    masks = torch.stack([items[i][1].to(torch.uint8) for i in range(len(items))])
+    return class_weights(masks, config.data.classes, config.train.class_weight_power)
 
 
-def _loader(config: Config, items: TensorDataset, shuffle: bool = False) -> DataLoader[tuple[Tensor, ...]]:
-    # Items are small and drawn the same every epoch: drawing them once is cheaper than worker processes.
-    generator = torch.Generator().manual_seed(config.train.seed)
-    return DataLoader(items, config.train.batch_size, shuffle=shuffle, generator=generator)
+def _loader(config: Config, splits: dict[Split, SegmentationData], split: Split, trainer: Trainer) -> Any:
+    rank, processes = trainer.global_rank, trainer.world_size
+    return loader(config, splits[split], shuffle=split == "train", rank=rank, processes=processes)
 
 
-def in_memory(items: Dataset[tuple[Tensor, Tensor]]) -> TensorDataset:
-    """All images and masks of a data set, stacked."""
-    pairs = [items[i] for i in range(len(items))]  # type: ignore[arg-type]  # torch's Dataset does not declare __len__
-    return TensorDataset(torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs]))
-
-
-def _trainer(config: Config, out: Path, best: ModelCheckpoint) -> Trainer:
+def _trainer(config: Config, out: Path, checkpoints: list[Callback]) -> Trainer:
     on_terminal = sys.stdout.isatty()
-    callbacks: list[Callback] = [best, LearningRateMonitor("epoch")]
-    if on_terminal:
-        callbacks.append(RichProgressBar())
+    callbacks = [LearningRateMonitor("epoch"), *([RichProgressBar()] if on_terminal else []), *checkpoints]
+    settings = config.train
+    # Running statistics are averaged before each validation (SegmentationTask), not sent around with every batch.
+    several = settings.devices * settings.nodes > 1
     try:
-        return Trainer(
-            accelerator=config.train.accelerator,
-            devices=1,
-            max_epochs=config.train.epochs,
+        trainer = Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            precision=settings.precision,
+            use_distributed_sampler=False,
+            max_epochs=settings.epochs,
+            check_val_every_n_epoch=settings.val_every,
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             callbacks=callbacks,
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=min(10, math.ceil(config.data.train_samples / config.train.batch_size)),
+            log_every_n_steps=LOG_EVERY,
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
         raise UsageError(
-            f"train.accelerator = {config.train.accelerator} is not to be had here ({' '.join(str(error).split())}); "
-            "use train.accelerator=auto or cpu"
+            f"train.accelerator = {settings.accelerator} with train.devices = {settings.devices} is not to be had here "
+            f"({' '.join(str(error).split())}); use train.accelerator=auto or cpu, and fewer devices"
         ) from None
+    if settings.precision != "32-true" and trainer.strategy.root_device.type == "cpu":
+        raise UsageError(f"train.precision = {settings.precision} needs a GPU, and none is used here; use 32-true")
+    return trainer
 
 
 def _epoch(trainer: Trainer) -> str:
@@ -143,7 +181,7 @@ def _interruptible(out: Path, work: Callable[[], object], where: Callable[[], st
     except (KeyboardInterrupt, SystemExit):
         raise NeurosegError(
             f"training was interrupted {where()}; "
-            f"checkpoints are kept in {out / 'checkpoints'}, no weights were written; run the command again to start over"
+            f"checkpoints are kept in {out / 'checkpoints'}, no weights were written; go on with --resume, or start over without"
         ) from None
     except OSError as error:
         raise UsageError(
@@ -152,25 +190,6 @@ def _interruptible(out: Path, work: Callable[[], object], where: Callable[[], st
     finally:
         if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
             signal.signal(signal.SIGINT, handler)
-
-
-def _metrics(config: Config, task: SegmentationTask, seconds: float) -> dict[str, Any]:
-    confusion = task.confusion.compute().cpu()
-    rates = task.firing_rates()
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "name": config.name,
-        "split": "test",
-        "samples": config.data.test_samples,
-        "miou": miou(confusion),
-        "pixel_accuracy": pixel_accuracy(confusion),
-        "iou_per_class": [None if bool(value.isnan()) else float(value) for value in iou_per_class(confusion)],
-        "firing_rate": sum(rates.values()) / len(rates),
-        "firing_rates": rates,
-        "parameters": parameter_count(task.model),
-        "epochs": config.train.epochs,
-        "train_time_s": seconds,
-    }
 
 
 @contextmanager

@@ -1,67 +1,82 @@
-"""The training task: multi-scale loss, optimiser, and one confusion matrix over each evaluation."""
+"""The training task: loss, optimiser, quantisation-aware phase, and the measures of each evaluation."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, distributed
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from export.errors import NeurosegError
 from neuroseg.config import TrainConfig
-from neuroseg.metrics import VOID, class_map, miou, pixel_accuracy
+from neuroseg.metrics import SegmentationScores, class_map
 from neuroseg.models import MfsSeg, lifs
+from neuroseg.models.norm import Tdbn
+from neuroseg.models.quantize_aware import Groups, QuantizeAware
+from neuroseg.train.loss import multi_scale_loss
 
 Batch = tuple[Tensor, Tensor]
 
 
-def class_weights(masks: Tensor, classes: int, power: float) -> Tensor:
-    """Loss weights (classes,): (median frequency / frequency) ** power over the pixels of masks (N, H, W), void aside.
-
-    Power 1 is median frequency balancing (Eigen and Fergus 2015). A class that does not occur gets weight 1.
-    """
-    counts = torch.bincount(masks[masks != VOID].flatten(), minlength=classes).double()
-    weights = torch.ones(classes, dtype=torch.float64)
-    there = counts > 0
-    weights[there] = (counts[there].quantile(0.5) / counts[there]) ** power
-    return weights.float()
-
-
-def multi_scale_loss(logits: tuple[Tensor, ...], mask: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum over scales of the cross entropy against the mask resized by nearest neighbour (MFS-Seg, section 4).
-
-    logits  (N, classes, H / 2^i, W / 2^i) per scale i;  mask (N, H, W), VOID pixels do not count;  weights (classes,)
-    """
-    losses = []
-    for scale, scores in enumerate(logits):
-        step = 2**scale
-        losses.append(F.cross_entropy(scores, mask[:, ::step, ::step], weights, ignore_index=VOID))
-    return torch.stack(losses).sum()
+def learning_rate_factor(settings: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Learning rate before optimiser step `step`, as a share of `lr`: a pure function, so that nothing is to be resumed."""
+    epoch = step / steps_per_epoch
+    warm = min(1.0, (step + 1) / (settings.warmup_epochs * steps_per_epoch)) if settings.warmup_epochs else 1.0
+    if settings.schedule == "constant":
+        return warm
+    if settings.schedule == "step":
+        return warm * float(settings.step_factor ** (int(epoch) // settings.step_epochs))
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, epoch / settings.epochs)))
 
 
 class SegmentationTask(LightningModule):
-    """A network with its loss, optimiser and measures. Logs `train/loss`, `val/miou`, `val/pixel_accuracy`, firing rates."""
+    """A network with its loss, optimiser and measures. Logs `train/loss`, `val/miou`, `val/pixel_accuracy`, firing rates.
+
+    weights  of the classes in the loss; None: all alike
+    groups   populations that share a scale, for the quantisation-aware epochs
+    """
 
     weights: Tensor
 
-    def __init__(self, model: MfsSeg, config: TrainConfig, weights: Tensor | None = None) -> None:
+    def __init__(
+        self, model: MfsSeg, config: TrainConfig, weights: Tensor | None = None, groups: Groups | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.settings = config
         self.register_buffer("weights", torch.ones(model.classes) if weights is None else weights)
-        self.confusion = MulticlassConfusionMatrix(model.classes, ignore_index=VOID)
+        self.scores = SegmentationScores(model.classes)
         # Metric names must not hold dots, module names do.
         self.rates = MetricCollection({_key(name): MeanMetric() for name in lifs(model)})
+        self.aware = None if groups is None else QuantizeAware(model, groups)
         self._hooks: list[Any] = []
+
+    @property
+    def first_integer_epoch(self) -> int:
+        """From this epoch on the network computes with integers; never, if that is the number of epochs."""
+        return self.settings.epochs - self.settings.qat_epochs
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the quantisation-aware phase when its time has come, also after a resume within it."""
+        if self.aware is not None and not self.aware.active and self.current_epoch >= self.first_integer_epoch:
+            self._share_statistics()
+            self.aware.start()
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Scales follow the weights."""
+        self._update_scales()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch of (images (N, 3, H, W), masks (N, H, W))."""
         images, mask = batch
-        loss = multi_scale_loss(self.model(images), mask, self.weights)
+        # Integers must stay exact: no mixed precision in the quantisation-aware phase.
+        integers = self.aware is not None and self.aware.active
+        with torch.autocast(self.device.type, enabled=torch.is_autocast_enabled(self.device.type) and not integers):
+            logits = self.model(images)
+        loss = multi_scale_loss(tuple(scores.float() for scores in logits), mask, self.weights)
         if not torch.isfinite(loss):
             raise NeurosegError(
                 f"the loss became {float(loss)} in epoch {self.current_epoch}, batch {batch_index}: training diverged; "
@@ -72,11 +87,11 @@ class SegmentationTask(LightningModule):
 
     def on_validation_start(self) -> None:
         """Listen to every population."""
-        self._listen()
+        self._begin_evaluation()
 
     def on_test_start(self) -> None:
         """Listen to every population."""
-        self._listen()
+        self._begin_evaluation()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Count the pixels of a batch."""
@@ -87,12 +102,12 @@ class SegmentationTask(LightningModule):
         self._count(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log mIoU, accuracy and firing rates of the validation set."""
-        confusion = self.confusion.compute()
-        self.log("val/miou", miou(confusion), prog_bar=True)
-        self.log("val/pixel_accuracy", pixel_accuracy(confusion))
+        """Log scores and firing rates of the validation set."""
+        scores = self.scores.compute()
+        for name in ("miou", "pixel_accuracy", "miou_per_image"):
+            self.log(f"val/{name}", scores[name].float(), prog_bar=name == "miou", rank_zero_only=False)
         self.log_dict({f"rate/{name}": rate for name, rate in self.firing_rates().items()})
-        self._forget()
+        self.forget()
 
     def on_test_epoch_end(self) -> None:
         """Keep the counts for the caller; only stop listening."""
@@ -102,25 +117,36 @@ class SegmentationTask(LightningModule):
         """Mean spikes per neuron and step of every population over the last evaluation."""
         return {name: float(self.rates[_key(name)].compute()) for name in lifs(self.model)}
 
+    def forget(self) -> None:
+        """Drop the counts of the last evaluation."""
+        self._stop_listening()
+        self.scores.reset()
+        self.rates.reset()
+
     def configure_optimizers(self) -> Any:
-        """Adam; the schedule steps once per batch (cosine) or per epoch (step)."""
+        """Adam; the schedule steps once per batch."""
         settings = self.settings
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-        if settings.schedule == "constant":
-            return optimizer
-        if settings.schedule == "step":
-            steps = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_epochs, settings.step_factor)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps, "interval": "epoch"}}
-        total = int(self.trainer.estimated_stepping_batches)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // settings.epochs)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(settings, step, per_epoch)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _update_scales(self) -> None:
+        if self.aware is not None:
+            self.aware.update()
 
     def _count(self, batch: Batch) -> None:
         images, mask = batch
-        self.confusion.update(class_map(self.model(images)[0]), mask)
+        with torch.autocast(self.device.type, enabled=False):  # scores are of the network that is deployed
+            counts = self.model.spike_counts(self.model(images)[0])
+        self.scores.update(class_map(counts.long(), (mask.shape[-2], mask.shape[-1])), mask)
 
-    def _listen(self) -> None:
+    def _begin_evaluation(self) -> None:
+        self._share_statistics()
+        self._update_scales()
         for name, lif in lifs(self.model).items():
             self._hooks.append(lif.register_forward_hook(self._counter(name)))
 
@@ -132,10 +158,16 @@ class SegmentationTask(LightningModule):
         while self._hooks:
             self._hooks.pop().remove()
 
-    def _forget(self) -> None:
-        self._stop_listening()
-        self.confusion.reset()
-        self.rates.reset()
+    @torch.no_grad()
+    def _share_statistics(self) -> None:
+        """With several processes each norm has seen other batches: from here on all use the average of what was seen."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        for module in self.model.modules():
+            if isinstance(module, Tdbn):
+                for statistic in (module.running_mean, module.running_var):
+                    distributed.all_reduce(statistic)
+                    statistic /= distributed.get_world_size()
 
 
 def _key(name: str) -> str:

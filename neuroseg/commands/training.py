@@ -1,0 +1,96 @@
+"""`neuroseg train`, `eval` and `describe`: networks before they are compiled."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from export.errors import UsageError
+from export.passes.fold_norm import fold_norm
+from export.passes.lower import lower
+from export.passes.quantize import FanIn, scale_groups
+from export.passes.trace import trace
+from neuroseg.commands.console import say, show
+from neuroseg.config import Config
+from neuroseg.data import SPLITS
+from neuroseg.models import build_model
+from neuroseg.train import SegmentationTask, evaluate, load_run
+from neuroseg.train import train as train_network
+
+
+def train_config(config: Config, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Train; the compiler says which populations share a scale when the last epochs are quantisation-aware."""
+    groups = integer_groups(config) if config.train.qat_epochs else None
+    several = config.train.devices * config.train.nodes > 1
+    with _quiet_standard_output() if several else nullcontext():
+        return train_network(config, out, groups=groups, resume=resume)
+
+
+@contextmanager
+def _quiet_standard_output() -> Iterator[None]:
+    """Whatever is printed goes to standard error: gloo announces its connections from C++ where JSON is awaited."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that talks and writes, when several train together."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def integer_groups(config: Config) -> list[dict[str, FanIn]]:
+    """Populations of a config's network that share one scale."""
+    model = build_model(config.model, config.data.classes)
+    return scale_groups(lower(fold_norm(trace(model, (3, *config.data.size)))))
+
+
+def evaluate_run(run: Path, split: str) -> dict[str, Any]:
+    """Scores of a RUN's weights on one split, in real numbers (JSON-ready)."""
+    if split not in SPLITS:
+        raise UsageError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}.")
+    config, model = load_run(run)
+    return {"name": config.name, **evaluate(config, SegmentationTask(model, config.train), split)}
+
+
+def show_scores(title: str, scores: dict[str, Any]) -> None:
+    """What a training or an evaluation measured, as tables."""
+    rows = [
+        ("data-set mIoU", f"{scores['miou']:.4f}"),
+        ("pixel accuracy", f"{scores['pixel_accuracy']:.4f}"),
+        ("mIoU per image (MFS-Seg's definition, not comparable)", f"{scores['miou_per_image']:.4f}"),
+        ("mean firing rate", f"{scores['firing_rate']:.3f}"),
+        ("parameters", f"{scores['parameters']:,}"),
+    ]
+    if "train_time_s" in scores:
+        rows += [
+            ("best epoch", f"{scores['best_epoch']} of {scores['epochs']} (val mIoU {scores['best_val_miou']:.4f})"),
+            ("quantisation-aware", "yes: scores are of the integer network" if scores["quantisation_aware"] else "no"),
+            ("seconds", f"{scores['train_time_s']:.0f}"),
+        ]
+    show(f"{title}, {scores['split']} split, {scores['samples']} images", ("what", "value"), rows)
+    iou = [
+        (name, "does not occur" if value is None else f"{value:.4f}")
+        for name, value in zip(scores["class_names"], scores["iou_per_class"], strict=True)
+    ]
+    show("IoU per class", ("class", "IoU"), iou)
+
+
+def show_rates(scores: dict[str, Any]) -> None:
+    """Firing rate of every population."""
+    show("spikes per neuron and step", ("population", "firing rate"), list(scores["firing_rates"].items()))
+    silent = [name for name, rate in scores["firing_rates"].items() if not rate]
+    if silent:
+        say(f"{len(silent)} population(s) never fired: {', '.join(silent)}")

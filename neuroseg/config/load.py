@@ -1,0 +1,165 @@
+"""Reading, changing, checking and writing configs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from export.errors import UsageError
+from neuroseg.config.schema import AugmentConfig, CamVidConfig, Config, DigitsConfig, ModelConfig, TrainConfig
+
+SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
+    "data": (DigitsConfig, CamVidConfig),
+    "model": (ModelConfig,),
+    "train": (TrainConfig,),
+}
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configs that come with the package."""
+    return _names_in(_shipped_folder())
+
+
+def shipped_schedules() -> list[str]:
+    """Names of the train sections that come with the package, for `train: NAME` and `train=NAME`."""
+    return _names_in(_shipped_folder() / "schedules")
+
+
+def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, or a shipped config by its name, and apply `key.sub=value` overrides (values are YAML).
+
+    A `train` section may be the name of a shipped schedule; overrides of its keys apply on top of it.
+    Raises UsageError naming the file, the key and the fix.
+    """
+    text, source = _text_of(path_or_name)
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise UsageError(
+            f"{source} holds a {type(tree).__name__}; a config is a mapping of {', '.join(Config.model_fields)}"
+        )
+    _fill_schedule(tree, source)
+    for override in overrides:
+        _apply(tree, override)
+        _fill_schedule(tree, f"override '{override}'")
+    return validate(tree, source)
+
+
+def validate(tree: dict[str, Any], source: str) -> Config:
+    """A checked Config from plain data; `source` says in errors where the data came from."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise UsageError(f"{source}: " + "; ".join(lines)) from None
+
+
+def dump_config(config: Config) -> str:
+    """YAML text from which `load_config` gives an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _shipped_folder() -> Any:
+    return resources.files("neuroseg") / "configs"
+
+
+def _names_in(folder: Any) -> list[str]:
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def _fill_schedule(tree: dict[str, Any], source: str) -> None:
+    """Put the content of a shipped schedule where the tree has its name."""
+    name = tree.get("train")
+    if not isinstance(name, str):
+        return
+    if name not in shipped_schedules():
+        raise UsageError(f"{source}: no schedule is called '{name}'; shipped are: {', '.join(shipped_schedules())}")
+    tree["train"] = yaml.safe_load((_shipped_folder() / "schedules" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _text_of(path_or_name: str | Path) -> tuple[str, str]:
+    path = Path(path_or_name)
+    try:
+        if path.is_file():
+            return path.read_text(encoding="utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"config '{path}' cannot be read: {error}") from None
+    name = str(path_or_name).removesuffix(".yaml")
+    if name in shipped_configs():
+        return (_shipped_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"config '{name}'"
+    raise UsageError(
+        f"config '{path_or_name}' is neither a file nor a shipped config; shipped are: {', '.join(shipped_configs())}"
+    )
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted.strip():
+        raise UsageError(f"override '{override}' is not of the form key.sub=value, for example train.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"override '{override}': the value is not valid YAML") from None
+    *parents, key = dotted.strip().split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"override '{override}': '{parent}' is a value, not a section")
+        tree = child
+    tree[key] = value
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    tagged = location[:2] in (["data", "digits"], ["data", "camvid"])
+    data = location.pop(1) if tagged else ""  # which kind of data section it is; not a key
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return _explain_unknown(location, data)
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] in ("value_error", "data_name"):
+        return f"{key}: {message}" if key else message
+    return f"{key} = {problem['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _explain_unknown(location: list[str], data: str) -> str:
+    *parents, key = location
+    section = _section_type(parents, data)
+    prefix = ".".join([*parents, ""])
+    valid = [prefix + name for name in section.model_fields]
+    # The right key in the wrong section comes before a similar one in this section.
+    moved = [known for known in _all_keys() if known.rpartition(".")[2] == key and known != prefix + key]
+    close = moved or [prefix + name for name in get_close_matches(key, section.model_fields, n=1)]
+    if moved and moved[0].startswith("data.") and data:
+        hint = f"data.name = {data} has {', '.join(valid)}"
+    else:
+        hint = f"did you mean '{close[0]}'?" if close else f"valid keys are {', '.join(valid)}"
+    return f"unknown key '{prefix}{key}'; {hint}"
+
+
+def _section_type(parents: list[str], data: str) -> type[BaseModel]:
+    if not parents:
+        return Config
+    if parents == ["data", "augment"]:
+        return AugmentConfig
+    candidates = SECTIONS[parents[0]]
+    return next((c for c in candidates if c.model_fields.get("name") and _is_named(c, data)), candidates[0])
+
+
+def _is_named(section: type[BaseModel], data: str) -> bool:
+    return data in get_args(section.model_fields["name"].annotation)
+
+
+def _all_keys() -> list[str]:
+    nested = [f"{name}.{key}" for name, kinds in SECTIONS.items() for kind in kinds for key in kind.model_fields]
+    return list(dict.fromkeys([*Config.model_fields, *nested]))
