@@ -4,7 +4,9 @@ network.net        NetX HDF5: what runs
 graph.json         populations, projections, arrival steps (no weights)
 certificate.json   the spike-only proof
 quantization.json  scales, thresholds, rounding errors
-report.json        counts, delays, ranges
+report.json        counts, placement, firing rates, synops, energy, delays, ranges
+report.html        the same as a page with plots
+certificate.html   the certificate as a page
 vectors.npz        inputs/<population>, spikes/<population>, readout
 model/             config.yaml, weights.safetensors
 manifest.json      versions, SHA-256 of every file
@@ -32,6 +34,7 @@ from export.graph import Conv, Graph, Projection, Sparse
 from export.netx.read import read_netx
 from export.netx.write import write_netx
 from export.pipeline import Compiled
+from export.report.build import build_report
 
 MANIFEST = "manifest.json"
 NETWORK = "network.net"
@@ -85,19 +88,24 @@ def write_bundle(
     model_files: Mapping[str, Path],
     inputs: Mapping[str, NDArray[np.uint8]],
     spikes: Mapping[str, NDArray[np.uint8]],
-) -> None:
-    """Write all files to a temporary folder and put it in place.
+) -> dict[str, Any]:
+    """Write all files to a temporary folder and put it in place; returns the content of `report.json`.
 
     model_files     name in `model/` -> file to copy
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical
     raises          UsageError when the folder cannot be written or holds something else
     """
+    from export.report.pages import CERTIFICATE, certificate_page, report_page  # loads matplotlib: readers need none
+
     with replacing_folder(out, is_bundle) as folder:
         write_netx(compiled.graph, folder / NETWORK)
         write_json(folder / "graph.json", describe_graph(compiled.graph))
         write_json(folder / "certificate.json", compiled.certificate)
         write_json(folder / "quantization.json", compiled.quantization.to_json())
-        write_json(folder / "report.json", report(compiled))
+        content = build_report(compiled, inputs, spikes)
+        write_json(folder / "report.json", content)
+        (folder / "report.html").write_text(report_page(content), encoding="utf-8")
+        (folder / CERTIFICATE).write_text(certificate_page(compiled.certificate), encoding="utf-8")
         readout = np.concatenate([spikes[n].sum(axis=1, dtype=np.int32) for n in compiled.graph.outputs], axis=1)
         named: dict[str, NDArray[np.generic]] = {f"inputs/{n}": v for n, v in inputs.items()}
         named |= {f"spikes/{n}": v for n, v in spikes.items()}
@@ -106,6 +114,7 @@ def write_bundle(
         for name, source in model_files.items():
             shutil.copyfile(source, folder / "model" / name)
         write_json(folder / MANIFEST, _manifest(folder))
+    return content
 
 
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
@@ -152,26 +161,6 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
         "outputs": list(graph.outputs),
         "populations": populations,
         "projections": [_describe(p) for p in graph.projections],
-    }
-
-
-def report(compiled: Compiled) -> dict[str, Any]:
-    """Counts of `contracts.md`, delays and ranges."""
-    graph = compiled.graph
-    kinds = {kind: graph.neurons([kind]) for kind in ("lif", "or", "and", "interleave", "relay")}
-    return {
-        "schema_version": 1,
-        "neurons": kinds["lif"],
-        "neurons_deployed": sum(kinds.values()),
-        "neurons_by_kind": kinds,
-        "host_neurons": graph.neurons(["input"]),
-        "steps_per_sample": graph.steps,
-        "depth_steps": max(graph.arrivals.values()),
-        "latency_steps": max(graph.arrivals[n] for n in graph.outputs) + graph.steps - 1,
-        "delays": compiled.delays.to_json(),
-        "ranges": compiled.ranges,
-        "warnings": list(compiled.quantization.warnings),
-        "pass_seconds": {name: round(s, 3) for name, s in compiled.seconds.items()},
     }
 
 

@@ -1,22 +1,26 @@
 """The compiler: reading this from top to bottom is reading the product.
 
-trace -> fold_norm -> check_spikes -> lower -> quantize -> prove_range -> balance_delays -> (place) -> write
+trace -> fold_norm -> check_spikes -> lower -> quantize -> prove_range -> balance_delays -> place -> write
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
+import hw_configs
 from export.graph import Graph, Shape
 from export.passes.balance_delays import DelayReport, balance_delays
 from export.passes.check_spikes import check_spikes
+from export.passes.count_macs import Macs, count_macs
 from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
+from export.passes.place import Placement, place
 from export.passes.prove_range import prove_range
 from export.passes.quantize import Quantization, quantize
 from export.passes.trace import trace
@@ -32,6 +36,8 @@ class Compiled:
     graph         quantised and balanced: what runs on Lava
     unbalanced    the same before relays: neurons as trained
     certificate, ranges   JSON-ready reports; seconds: time spent in each pass
+    macs          module of the synapses -> multiply-accumulates of the trained network
+    placement     cores of every population
     """
 
     graph: Graph
@@ -40,6 +46,8 @@ class Compiled:
     quantization: Quantization
     ranges: dict[str, Any]
     delays: DelayReport
+    macs: Mapping[str, Macs]
+    placement: Placement
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -48,15 +56,19 @@ def compile_module(
     image_shape: Shape,
     *,
     layout: str = "auto",
+    target: str | Path = "loihi2",
     on_stage: Callable[[str], None] | None = None,
 ) -> Compiled:
     """Compile a trained module whose leaves describe themselves (see `export.passes.trace`).
 
     image_shape  (3, H, W) of the images it takes
     layout       how up-sampled stages are stored: "auto", "nested" or "interleave"
+    target       chip to place it on: a name in `hw_configs`, or the path of a YAML file
     on_stage     called with each pass's name before it runs
-    raises       TraceError, CertificateError, QuantizeError, GrammarError: all of them NeurosegError
+    raises       TraceError, CertificateError, QuantizeError, GrammarError, UsageError: all of them NeurosegError;
+                 HardwareConfigError for a target that is unknown or wrong
     """
+    chip = hw_configs.load(target)
     seconds: dict[str, float] = {}
 
     def stage(run: Callable[..., Result], *args: Any) -> Result:
@@ -77,4 +89,5 @@ def compile_module(
     ranges = stage(prove_range, integer)
     balanced, delays = stage(balance_delays, integer)
     check(balanced, "balanced", "balance_delays")
-    return Compiled(balanced, integer, certificate, quantization, ranges, delays, seconds)
+    placement = stage(place, balanced, chip)
+    return Compiled(balanced, integer, certificate, quantization, ranges, delays, count_macs(flow), placement, seconds)

@@ -99,6 +99,8 @@ class Core(_Frozen):
     synaptic_memory: Quantity
     synaptic_words: Quantity
     synaptic_word: Quantity
+    conv_synapse_overhead: Quantity  # bits of a stored convolution weight beyond ceil(log2(largest magnitude))
+    dense_synapse: Quantity  # bits of a synapse between fully connected layers
     axon_in: Quantity
     axon_out: Quantity
     axon_map: Quantity
@@ -134,3 +136,15 @@ class Chip(_Frozen):
     core: Core
     formats: Formats
     costs: Mapping[str, Mapping[CostName, Quantity]]
+
+
+class Coefficients(_Frozen):
+    """Energies of arithmetic, with which papers compare networks apart from any chip. Memory and wires are not in them."""
+
+    name: str
+    description: str
+    node: Quantity
+    voltage: Quantity
+    number_width: Quantity
+    mac_energy: Quantity  # multiply and accumulate
+    ac_energy: Quantity  # accumulate

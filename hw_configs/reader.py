@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from hw_configs.chip import Chip
+from hw_configs.chip import Chip, Coefficients
 
 _CHIPS = Path(__file__).parent / "chips"
+_COEFFICIENTS = Path(__file__).parent / "coefficients"
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class HardwareConfigError(ValueError):
@@ -21,12 +24,30 @@ class HardwareConfigError(ValueError):
 
 def available() -> tuple[str, ...]:
     """Names of the chips that are installed with the package."""
-    return tuple(sorted(path.stem for path in _CHIPS.glob("*.yaml")))
+    return _names(_CHIPS)
+
+
+def available_coefficients() -> tuple[str, ...]:
+    """Names of the coefficient sets that are installed with the package."""
+    return _names(_COEFFICIENTS)
 
 
 def load(name_or_path: str | Path) -> Chip:
     """A chip, by its name ('loihi2') or by the path of a YAML file. Raises HardwareConfigError."""
-    path = _locate(name_or_path)
+    return _read(_locate(name_or_path, _CHIPS), Chip)
+
+
+def load_coefficients(name_or_path: str | Path) -> Coefficients:
+    """A set of coefficients, by its name ('horowitz45nm') or by the path of a YAML file. Raises HardwareConfigError."""
+    return _read(_locate(name_or_path, _COEFFICIENTS), Coefficients)
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def _read(path: Path, model: type[_Model]) -> _Model:
+    """A validated YAML file."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -36,21 +57,21 @@ def load(name_or_path: str | Path) -> Chip:
     if not isinstance(content, dict):
         raise HardwareConfigError(f"hardware config '{path}' must be a mapping of keys, not {type(content).__name__}.")
     try:
-        return Chip.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise HardwareConfigError(_explain(path, error)) from error
 
 
-def _locate(name_or_path: str | Path) -> Path:
+def _locate(name_or_path: str | Path, folder: Path) -> Path:
     """The file behind a name or a path."""
     text = str(name_or_path)
-    if text in available():
-        return _CHIPS / f"{text}.yaml"
+    if text in _names(folder):
+        return folder / f"{text}.yaml"
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         return path
     raise HardwareConfigError(
-        f"unknown hardware config '{text}': use one of {', '.join(available())}, or the path of a .yaml file."
+        f"unknown hardware config '{text}': use one of {', '.join(_names(folder))}, or the path of a .yaml file."
     )
 
 

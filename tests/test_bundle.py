@@ -1,6 +1,7 @@
 """Bundles: whole or not at all, and refused when a byte has changed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,19 @@ def parts(tmp_path_factory):
     return compiled, {"model_files": {"config.yaml": folder / "config.yaml"}, "inputs": inputs, "spikes": known}
 
 
-@pytest.fixture
-def bundle(parts, tmp_path):
-    """A fresh bundle."""
+@pytest.fixture(scope="module")
+def written(parts, tmp_path_factory):
+    """A bundle that no test changes."""
     compiled, files = parts
-    write_bundle(compiled, tmp_path / "bundle", **files)
+    out = tmp_path_factory.mktemp("written") / "bundle"
+    write_bundle(compiled, out, **files)
+    return out
+
+
+@pytest.fixture
+def bundle(written, tmp_path):
+    """A copy of it."""
+    shutil.copytree(written, tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
@@ -44,6 +53,8 @@ def test_a_bundle_holds_all_files_and_its_vectors_replay(bundle):
         "certificate.json",
         "quantization.json",
         "report.json",
+        "report.html",
+        "certificate.html",
         "vectors.npz",
         "model/config.yaml",
         MANIFEST,
@@ -56,8 +67,10 @@ def test_a_bundle_holds_all_files_and_its_vectors_replay(bundle):
         np.testing.assert_array_equal(replayed[name], spikes)
     with np.load(bundle / "vectors.npz") as file:
         np.testing.assert_array_equal(file["readout"], recorded["head0.output"].sum(axis=1))
-    for name in ("graph.json", "certificate.json", "quantization.json", "report.json", MANIFEST):
+    for name in ("graph.json", "certificate.json", "quantization.json", MANIFEST):
         assert opened.json(name)["schema_version"] == 1
+    assert opened.json("report.json")["schema_version"] == 2
+    assert {"report.html", "certificate.html"} <= set(opened.json(MANIFEST)["files"])
 
 
 def test_the_report_counts_neurons_as_trained_and_as_deployed(bundle):
@@ -69,7 +82,7 @@ def test_the_report_counts_neurons_as_trained_and_as_deployed(bundle):
     assert report["latency_steps"] == graph.arrivals["head0.output"] + graph.steps - 1
 
 
-@pytest.mark.parametrize("name", [NETWORK, "quantization.json", "vectors.npz", "model/config.yaml"])
+@pytest.mark.parametrize("name", [NETWORK, "quantization.json", "vectors.npz", "report.html", "model/config.yaml"])
 def test_one_changed_byte_is_refused_and_the_file_named(bundle, name):
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1

@@ -166,3 +166,30 @@ def test_a_quantity_reads_as_value_unit_and_range(quantity, text):
 def test_a_chip_is_equal_to_itself_after_a_round_trip():
     chip = hw_configs.load("loihi1")
     assert Chip.model_validate(chip.model_dump()) == chip
+
+
+@pytest.mark.parametrize("name", hw_configs.available_coefficients())
+def test_every_leaf_of_a_shipped_coefficient_set_is_known_with_evidence(name):
+    coefficients = hw_configs.load_coefficients(name)
+    assert coefficients.name == name
+    found = leaves(coefficients)
+    assert len(found) >= 5
+    for key, quantity in found:
+        assert quantity.value and quantity.evidence and len(quantity.source) > 5, key
+
+
+def test_the_papers_energies_are_those_of_horowitz():
+    coefficients = hw_configs.load_coefficients("horowitz45nm")
+    assert (coefficients.mac_energy.value, coefficients.ac_energy.value) == (4.6, 0.9)
+    assert (coefficients.node.value, coefficients.mac_energy.unit, coefficients.ac_energy.unit) == (45, "pJ", "pJ")
+
+
+def test_a_wrong_coefficient_set_is_named_by_file_and_key(tmp_path):
+    content = yaml.safe_load((FOLDER.parent / "coefficients" / "horowitz45nm.yaml").read_text())
+    content["ac_energy"]["value"] = -0.9
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(HardwareConfigError, match=r"(?s)mine\.yaml.*ac_energy\.value: .*greater than 0"):
+        hw_configs.load_coefficients(path)
+    with pytest.raises(HardwareConfigError, match="unknown hardware config 'loihi2': use one of horowitz45nm, or"):
+        hw_configs.load_coefficients("loihi2")

@@ -20,11 +20,12 @@ EXPORT_STAGES = (
     "spec",
     "pipeline",
     "netx",
+    "report",  # the bundle writes it
     "bundle",
     "lava",
     "simulate",
     "parity",
-    "report",
+    "verify",
 )
 # The writer asks stock Lava what its loader would make of a weight, to refuse what it would change.
 LAVA_OUTSIDE_ITS_FOLDER = {"export.netx.stock": ("lava.lib.dl.netx.utils", "lava.utils.weightutils")}

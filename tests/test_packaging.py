@@ -87,7 +87,7 @@ def test_the_wheel_holds_our_three_packages_and_all_their_files(wheel):
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in (".py", ".yaml", ".j2")
     }
     assert inside == files
 

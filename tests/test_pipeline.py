@@ -11,7 +11,7 @@ from neuroseg.models import build_model
 def test_the_stages_run_in_their_order_and_are_timed():
     seen = []
     compiled = compile_module(lively_model(), (3, *SIZE), on_stage=seen.append)
-    order = ["trace", "fold_norm", "check_spikes", "lower", "quantize", "prove_range", "balance_delays"]
+    order = ["trace", "fold_norm", "check_spikes", "lower", "quantize", "prove_range", "balance_delays", "place"]
     assert seen == order
     assert list(compiled.seconds) == order
     assert compiled.graph.neurons() == compiled.unbalanced.neurons() + compiled.delays.relay_neurons
@@ -31,3 +31,7 @@ def test_aligning_the_papers_largest_network_costs_three_times_the_network():
     assert compiled.unbalanced.neurons() == pytest.approx(113e6, rel=0.01)
     assert compiled.delays.relay_neurons == pytest.approx(357e6, rel=0.01)
     assert compiled.graph.neurons() == pytest.approx(470e6, rel=0.01)
+    placement = compiled.placement
+    assert placement.chips == pytest.approx(960, rel=0.03)  # by neuron count alone; even cuts waste a little
+    assert placement.shared_least <= placement.least <= placement.cores
+    assert not placement.fits and "decoder0.block3.lif_in" in " ".join(placement.findings)

@@ -7,8 +7,8 @@ one step, a neuron none: a source that first sends at step a reaches the next po
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +46,79 @@ class LavaNetwork:
         return next(iter(self.neurons.values()))
 
 
+@dataclass(frozen=True)
+class Bridge:
+    """How spikes cross between the host, which holds the spike files, and a chip.
+
+    to_conv, to_flat  shape -> adapter process (ports `inp`, `out`) from host to chip, in front of a Conv or another synapse
+    to_host           shape -> adapter process from chip to host
+    input_steps       Lava steps that a spike needs to reach the chip, beyond those of the simulator
+    output_steps      the same on its way back
+    """
+
+    to_conv: Callable[..., Any]
+    to_flat: Callable[..., Any]
+    to_host: Callable[..., Any]
+    input_steps: int = 0
+    output_steps: int = 0
+
+
 def build(
-    graph: Graph, sources: Mapping[str, Path], sinks: Mapping[str, Path], *, wide_groups: bool = False
+    graph: Graph,
+    sources: Mapping[str, Path],
+    sinks: Mapping[str, Path],
+    *,
+    wide_groups: bool = False,
+    bridge: Bridge | None = None,
 ) -> LavaNetwork:
     """Processes for a whole graph.
 
     sources      input population -> .npy of its spikes (N*T, W, H, C), see `spike_file`
     sinks        population -> existing .npy (N*T, W, H, C) that receives its spikes
     wide_groups  the Conv model takes any number of groups (ours does, stock's takes 127)
+    bridge       None: all on the CPU; else neurons and synapses are on a chip
     raises       GrammarError, with the projection's name, where no stock process can hold its integers
     """
+    first = dict(graph.arrivals)
+    if bridge is not None:  # the chip lives `input_steps` later than the host that feeds it: so do its resets
+        graph = replace(graph, arrivals={name: step + bridge.input_steps for name, step in first.items()})
     neurons: dict[str, Any] = {}
     for name, population in graph.populations.items():
         shape = lava_shape(population.physical_shape)
         if population.kind == "input":
-            neurons[name] = SpikeSource(shape=shape, path=str(sources[name]), first_step=graph.arrivals[name])
+            neurons[name] = SpikeSource(shape=shape, path=str(sources[name]), first_step=first[name])
         else:
             neurons[name] = _neuron(population, graph)
+    entries = _entries(graph, neurons, bridge)
     for projection in graph.projections:
-        _connect(projection, graph, neurons, wide_groups)
+        _connect(projection, graph, neurons, entries, wide_groups)
     for name, path in sinks.items():
-        shape = lava_shape(graph.populations[name].physical_shape)
-        sink = SpikeSink(shape=shape, path=str(path), first_step=graph.arrivals[name])
-        neurons[name].s_out.connect(sink.a_in)
+        _record(graph.populations[name], path, first[name], neurons[name], bridge)
     return LavaNetwork(neurons)
+
+
+def _entries(graph: Graph, neurons: Mapping[str, Any], bridge: Bridge | None) -> dict[tuple[str, bool], Any]:
+    """(input population, into a Conv) -> the port from which the chip takes its spikes."""
+    entries: dict[tuple[str, bool], Any] = {}
+    if bridge is None:
+        return entries
+    for population in graph.inputs:
+        for into_conv in sorted({isinstance(p, Conv) for p in graph.out_of(population.name)}):
+            make = bridge.to_conv if into_conv else bridge.to_flat
+            adapter = make(shape=lava_shape(population.physical_shape))
+            neurons[population.name].s_out.connect(adapter.inp)
+            entries[population.name, into_conv] = adapter.out
+    return entries
+
+
+def _record(population: Population, path: Path, first_step: int, neuron: Any, bridge: Bridge | None) -> None:
+    shape = lava_shape(population.physical_shape)
+    spikes = neuron.s_out
+    if bridge is not None and population.kind != "input":
+        adapter = bridge.to_host(shape=shape)
+        spikes.connect(adapter.inp)
+        spikes, first_step = adapter.out, first_step + bridge.input_steps + bridge.output_steps
+    spikes.connect(SpikeSink(shape=shape, path=str(path), first_step=first_step).a_in)
 
 
 def lava_shape(shape: Shape) -> Shape:
@@ -78,9 +127,10 @@ def lava_shape(shape: Shape) -> Shape:
     return width, height, channels
 
 
-def total_steps(graph: Graph, samples: int) -> int:
-    """Lava steps until the last step of the last sample has left the last population."""
-    return max(graph.arrivals.values()) + samples * graph.steps - 1
+def total_steps(graph: Graph, samples: int, bridge: Bridge | None = None) -> int:
+    """Lava steps until the last step of the last sample has left the last population, and has crossed the bridge."""
+    crossing = bridge.input_steps + bridge.output_steps if bridge is not None else 0
+    return max(graph.arrivals.values()) + samples * graph.steps - 1 + crossing
 
 
 def _neuron(population: Population, graph: Graph) -> Any:
@@ -106,10 +156,16 @@ def _bias(population: Population, shape: Shape) -> Array | int:
     return np.ascontiguousarray(np.broadcast_to(spread, shape)).astype(np.int32)
 
 
-def _connect(projection: Projection, graph: Graph, neurons: Mapping[str, Any], wide_groups: bool) -> None:
+def _connect(
+    projection: Projection,
+    graph: Graph,
+    neurons: Mapping[str, Any],
+    entries: Mapping[tuple[str, bool], Any],
+    wide_groups: bool,
+) -> None:
     source, target = graph.populations[projection.source], graph.populations[projection.target]
     shape = lava_shape(source.physical_shape)
-    spikes = neurons[source.name].s_out
+    spikes = entries.get((source.name, isinstance(projection, Conv)), neurons[source.name].s_out)
     if projection.delay:
         delay = SpikeDelay(shape=shape, delay=projection.delay)
         spikes.connect(delay.s_in)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from export.lava.job import REPORTS, Job, Status, read_job, write_status
+from export.lava.job import CHANNEL_SLOTS, OPEN_FILES, REPORTS, Job, Status, read_job, write_status
 
 PR_SET_PDEATHSIG = 1  # prctl option, linux/prctl.h
 ENDING = threading.Lock()  # held by whoever writes to the job folder, and for ever by the thread that removes it
@@ -59,6 +60,7 @@ def main(folder: Path) -> int:
     """Run a job; the exit status is 0 when every step was simulated."""
     _hold_life_line(folder)
     _tie_forks_to_this_process()
+    _allow_open_files()
     watch = Watch()
     runtime: list[Any] = []
     try:
@@ -80,8 +82,6 @@ def _report(folder: Path, status: Status) -> None:
 
 def _simulate(folder: Path, job: Job, started: list[Any], watch: Watch) -> None:
     from lava.magma.core.run_conditions import RunSteps  # lava takes seconds to import: the life line comes first
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.conv.process import Conv
 
     from export.lava.build import build, total_steps
     from export.netx.read import read_netx
@@ -89,26 +89,42 @@ def _simulate(folder: Path, job: Job, started: list[Any], watch: Watch) -> None:
     graph = read_netx(Path(job.network), steps=job.steps)
     sources = {name: folder / file for name, file in job.sources.items()}
     sinks = {name: folder / file for name, file in job.sinks.items()}
-    network = build(graph, sources, sinks, wide_groups=job.fast)
-    models = None
-    if job.fast:
-        from export.lava.models.fast_conv import FastConv
-
-        models = {Conv: FastConv}
-    config = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)
-    head, total, done = network.head, total_steps(graph, job.samples), 0
+    config, bridge = _backend(job)
+    network = build(graph, sources, sinks, wide_groups=job.fast or bridge is not None, bridge=bridge)
+    head, total, done = network.head, total_steps(graph, job.samples, bridge), 0
     started.append(head)
-    watch.arm()
+    if bridge is None:  # Intel's extension starts and ends helper processes of its own; there only progress is watched
+        watch.arm()
     chunk = max(1, total // REPORTS)
     while done < total:
         steps = min(chunk if done else 1, total - done)
         # two slots per channel instead of 64: the whole memory of a run, at the same speed
-        head.run(condition=RunSteps(num_steps=steps), run_cfg=config, compile_config={"pypy_channel_size": 2})
+        compiling = {"pypy_channel_size": CHANNEL_SLOTS} if bridge is None else {}
+        head.run(condition=RunSteps(num_steps=steps), run_cfg=config, compile_config=compiling)
         done += steps
         _report(folder, Status(step=done, total=total))
     watch.armed = False
     _report(folder, Status(step=total, total=total, done=True))
     head.stop()
+
+
+def _backend(job: Job) -> tuple[Any, Any]:
+    """Run configuration of the job, and the bridge to the chip if it has one."""
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.conv.process import Conv
+
+    if job.board is not None:
+        from export.lava.board import Timing, choose_host
+        from export.lava.board_config import BoardConfig, board_bridge
+
+        choose_host(os.environ)
+        return BoardConfig(), board_bridge(Timing(**job.board))
+    models = None
+    if job.fast:
+        from export.lava.models.fast_conv import FastConv
+
+        models = {Conv: FastConv}
+    return Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models), None
 
 
 def _model_traceback(started: list[Any]) -> str | None:
@@ -140,6 +156,14 @@ def _tie_forks_to_this_process() -> None:
         return
     prctl = ctypes.CDLL(None).prctl
     os.register_at_fork(after_in_child=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+
+
+def _allow_open_files() -> None:
+    """Every channel is an open file of this process, and 1,024, the usual soft limit, is soon too few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

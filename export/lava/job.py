@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 JOB, STATUS = "job.json", "status.json"
+CHANNEL_SLOTS = 2  # tensors that a channel between two processes buffers; Lava's default is 64
+OPEN_FILES = 1 << 16  # that the child allows itself, if the system does
 REPORTS = 50  # progress reports per run: each one is a pause of the simulation
 
 
@@ -20,6 +22,7 @@ class Job:
     fast      our bit-identical models in place of stock's
     sources   input population -> .npy in the job folder, uint8 (N*T, W, H, C)
     sinks     recorded population -> .npy in the job folder, uint8 (N*T, W, H, C)
+    board     fields of `Timing` for a Loihi 2 board; None: Lava's simulator
     """
 
     network: str
@@ -28,6 +31,7 @@ class Job:
     fast: bool
     sources: dict[str, str]
     sinks: dict[str, str]
+    board: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from export.errors import RuntimeFailure, UsageError
 from export.execute.integer import check_inputs, input_spikes
 from export.graph import Array, Conv, Dense, Graph, Population, to_logical, to_physical
+from export.lava.board import Timing, check_board, chip_generation, require_extension
 from export.lava.job import REPORTS, Job, Status, read_status, write_job
+from export.lava.preflight import check_room
 from export.netx.read import read_netx
 
 POLL_S = 0.05
@@ -30,6 +33,7 @@ STOP_S = 30.0  # for Lava's orderly end, once all results are written
 GRACE_S = 8.0  # from SIGTERM to SIGKILL; Python's resource tracker uses it to release shared memory
 SOCKET_ROOM = 70  # longest folder name in which multiprocessing can still make a socket (108 characters in all)
 START_S = 120.0  # imports, compilation and start of all processes on a slow, busy machine
+BOARD_S = 1800.0  # a board may be waited for in a queue, and compiling for it takes minutes
 SLACK = 20.0  # a run may take this many times the estimate
 STUCK_START_S = 900.0  # without a first step for this long, the start is stuck
 STALL_S = 300.0  # without a step done for this long, or for SLACK times what a report should take, a run is stuck
@@ -43,6 +47,7 @@ def run_lava(
     inputs: Mapping[str, Array],
     *,
     fast: bool,
+    board: Timing | None = None,
     deadline_s: float | None = None,
     populations: Sequence[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -52,21 +57,30 @@ def run_lava(
     inputs       input population -> uint8 spikes (N, T, C, H, W), logical order; for an input that is driven by a
                  constant bias, that bias (N, C, H, W): its spikes are computed here and injected
     fast         our bit-identical Conv model in place of the stock one
-    deadline_s   None: 120 s and twenty times an estimate
+    board        not None: on a Loihi 2 board, under `Loihi2HwCfg` (`fast` has no meaning there)
+    deadline_s   None: 120 s (1,800 s for a board) and twenty times an estimate
     populations  those to record; None: all but relays
     on_progress  called with Lava steps (done, all)
     returns      population -> uint8 (N, T, C, H, W), logical order
     raises       FileFormatError, DataError for the file and the inputs; UsageError for an unknown population;
-                 RuntimeFailure when a Lava process fails, is killed, or the deadline passes
+                 MissingBackend without Intel's extension, GrammarError for what the chip cannot hold;
+                 RuntimeFailure when this machine is too small, a Lava process fails, is killed, or the deadline passes
     """
+    if board is not None:
+        require_extension()
+        chip_generation(os.environ)
     graph = read_netx(network, steps=_steps_of(inputs))
     samples = check_inputs(graph, inputs)
     recorded = _recorded(graph, populations)
-    limit = deadline_s if deadline_s is not None else START_S + SLACK * estimate_s(graph, samples, fast)
+    if board is not None:
+        check_board(graph)
+    check_room(graph, samples, recorded, fast=fast, board=board is not None)
+    patience = START_S if board is None else BOARD_S
+    limit = deadline_s if deadline_s is not None else patience + SLACK * estimate_s(graph, samples, fast)
     with tempfile.TemporaryDirectory(prefix="neuroseg-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        job = prepare_job(folder, network, graph, inputs, samples, recorded, fast)
-        stall = max(STALL_S, SLACK * estimate_s(graph, samples, fast) / REPORTS)
+        job = prepare_job(folder, network, graph, inputs, samples, recorded, fast, board)
+        stall = max(STALL_S if board is None else BOARD_S, SLACK * estimate_s(graph, samples, fast) / REPORTS)
         supervise(folder, limit, on_progress, stall)
         return {p: _collect(folder / job.sinks[p], graph.populations[p], samples, graph.steps) for p in recorded}
 
@@ -94,6 +108,7 @@ def prepare_job(
     samples: int,
     recorded: Sequence[str],
     fast: bool,
+    board: Timing | None = None,
 ) -> Job:
     """Write input spikes, empty output files and the job into a folder."""
     sources = {population.name: f"input{i}.npy" for i, population in enumerate(graph.inputs)}
@@ -105,7 +120,8 @@ def prepare_job(
         rows[:] = spikes.reshape(-1, *population.physical_shape).transpose(0, 3, 2, 1)
     for name, file in sinks.items():
         _rows(folder / file, graph.populations[name], samples * graph.steps)
-    job = Job(str(Path(network).resolve()), graph.steps, samples, fast, sources, sinks)
+    timing = None if board is None else asdict(board)
+    job = Job(str(Path(network).resolve()), graph.steps, samples, fast, sources, sinks, timing)
     write_job(folder, job)
     return job
 

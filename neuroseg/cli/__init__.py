@@ -6,10 +6,10 @@ import sys
 
 import export
 from export.errors import NeurosegError, UsageError
-from neuroseg.cli import compiling, running, training
+from neuroseg.cli import compiling, machine, running, training
 from neuroseg.cli.app import app
 
-__all__ = ["app", "compiling", "main", "running", "training"]
+__all__ = ["app", "compiling", "machine", "main", "running", "training"]
 
 
 def main() -> None:

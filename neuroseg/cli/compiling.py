@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import Json, Out, RunPath, app
+from neuroseg.cli.app import BundlePath, Json, NoVerify, Out, RunPath, app, warn_no_verify
 
 
 @app.command("export", epilog="Example: neuroseg export runs/first --target loihi2 --out runs/first.bundle")
@@ -18,7 +19,7 @@ def export_command(
     vectors: Annotated[int, typer.Option(help="Test vectors to keep in the bundle.", min=1)] = 4,
     json: Json = False,
 ) -> None:
-    """Compile a run: fold, prove spike-only, lower, quantise, balance delays, write NetX."""
+    """Compile a run: fold, prove spike-only, lower, quantise, balance delays, place on cores, write NetX and the report."""
     from neuroseg.commands.console import put_json
     from neuroseg.commands.exporting import export_run, summarise
 
@@ -27,3 +28,24 @@ def export_command(
         put_json(content)
     else:
         summarise(content, out)
+
+
+@app.command(epilog="Example: neuroseg report runs/first.bundle --html first.html")
+def report(
+    bundle: BundlePath,
+    html: Annotated[Path | None, typer.Option(help="Write the page there, the certificate's beside it.")] = None,
+    no_verify: NoVerify = False,
+    json: Json = False,
+) -> None:
+    """Show what a bundle costs: neurons, cores, synops, energy and latency, with what is exact and what is estimated."""
+    from neuroseg.commands.console import put_json, say
+    from neuroseg.commands.reporting import read_report, show_report
+
+    warn_no_verify(no_verify)
+    content = read_report(bundle, verify=not no_verify, html=html)
+    if json:
+        put_json(content)
+    else:
+        show_report(content)
+    if html is not None:
+        say(f"written: {html}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.bundle import is_bundle, report, write_bundle
+from export.bundle import is_bundle, write_bundle
 from export.errors import NeurosegError, UsageError
 from export.execute.integer import run_integer
 from export.execute.neuron import Extremes
@@ -37,21 +38,20 @@ def export_run(
     check_writable(out, is_bundle)  # found out before minutes are spent
     config, model = load_run(run)
     samples = load_samples(config, vectors, "--vectors")
-    compiled = compile_module(model, (3, *config.data.size), layout=layout)
+    compiled = compile_module(model, (3, *config.data.size), layout=layout, target=target)
     _, reference = quantized_module(run, compiled.quantization.to_json())
     with progress("test vectors") as on_progress:
         spikes = slayer_spikes(reference, samples.images, on_progress)
     inputs = inputs_of(compiled.graph, spikes)
     known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
     compiled = _checked(compiled, inputs, known)
-    write_bundle(
+    return write_bundle(
         compiled,
         out,
         model_files={name: run / name for name in MODEL_FILES},
         inputs=inputs,
         spikes=known,
     )
-    return report(compiled)
 
 
 def _checked(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> Compiled:
@@ -80,6 +80,8 @@ def summarise(content: dict[str, Any], out: Path) -> None:
         ("of these relays", f"{delays['relay_neurons']:,} in {sum(delays['relays'].values())} relay populations"),
         ("longest skip", "none" if skip is None else f"{skip['lag']} steps, {skip['source']} -> {skip['target']}"),
         ("latency", f"{content['latency_steps']} steps; one sample every {content['steps_per_sample']}"),
+        ("cores", cores_line(content)),
+        ("synops per sample", f"{content['synops_per_sample']:,.0f} on {content['test_vectors']} test vectors"),
         ("24-bit range", f"proved for {verdicts.count('cannot overflow')} of {len(verdicts)} populations"),
     ]
     show(f"exported to {out}", ("what", "value"), rows)
@@ -88,3 +90,10 @@ def summarise(content: dict[str, Any], out: Path) -> None:
             say(f"  {row['name']}: {row['verdict']} (sums {row['a'][0]:,} to {row['a'][1]:,})")
     for warning in content["warnings"]:
         say(f"  warning: {warning}")
+
+
+def cores_line(content: Mapping[str, Any]) -> str:
+    """Cores and chips in a few words."""
+    chips = f"{content['chips']:,} chip" + ("" if content["chips"] == 1 else "s")
+    fits = "" if content["fits"] else f"; {len(content['findings'])} population(s) do NOT fit"
+    return f"{content['cores']:,} of {content['chip']} on {chips}, at least {content['cores_lower_bound']:,}{fits}"

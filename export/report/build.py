@@ -1,0 +1,239 @@
+"""`report.json`: what the compiled network is, what its test vectors cost, and from where each figure comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import hw_configs
+from export.graph import Graph, Kind, Population
+from export.passes.place import BOUNDS, NOT_MODELLED, Placement
+from export.pipeline import Compiled
+from export.report import energy
+from export.report.measure import Load, Spikes, complete, measure
+from hw_configs import Chip, Coefficients, Quantity
+
+SCHEMA_VERSION = 2
+COEFFICIENTS = "horowitz45nm"
+DEPLOYED: tuple[Kind, ...] = ("lif", "or", "and", "interleave", "relay")
+Rows = list[dict[str, Any]]
+
+
+def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> dict[str, Any]:
+    """The content of `report.json`.
+
+    inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical; all averages are over them
+    """
+    graph, placement = compiled.graph, compiled.placement
+    recorded = complete(graph, inputs, spikes)
+    loads = measure(graph, placement, recorded)
+    rates = {name: float(values.mean()) for name, values in recorded.items()}
+    work = _work(graph, placement, loads)
+    trained = _trained(compiled, rates)
+    coefficients = hw_configs.load_coefficients(COEFFICIENTS)
+    chip_model = energy.on_chip(work, placement.chip)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **_network(compiled),
+        "test_vectors": len(next(iter(inputs.values()))),
+        "macs_per_step": trained.macs_per_step,
+        "host_macs": trained.host_macs,
+        "synops_per_sample": work.synops,
+        "synops_stored_per_sample": work.synops_stored,
+        "updates_per_sample": work.updates,
+        **_places(placement),
+        "populations": _populations(graph, placement, loads, rates),
+        "core_loads": _cores(placement, loads, graph.steps),
+        "busiest_core": _busiest(placement, work),
+        "energy": {
+            "papers_as_trained": energy.papers_as_trained(trained, coefficients),
+            "papers_as_deployed": energy.papers_as_deployed(trained, work, coefficients),
+            placement.chip.name: chip_model,
+        },
+        "latency": _latency(graph, chip_model),
+        "hardware": _sources(placement.chip, coefficients),
+        "delays": compiled.delays.to_json(),
+        "ranges": compiled.ranges,
+        "warnings": [*compiled.quantization.warnings, *placement.warnings, *placement.findings],
+        "pass_seconds": {name: round(s, 3) for name, s in compiled.seconds.items()},
+    }
+
+
+def _network(compiled: Compiled) -> dict[str, Any]:
+    """Sizes that need no test vector."""
+    graph = compiled.graph
+    kinds = {kind: graph.neurons([kind]) for kind in DEPLOYED}
+    return {
+        "neurons": kinds["lif"],
+        "neurons_deployed": sum(kinds.values()),
+        "neurons_by_kind": kinds,
+        "host_neurons": graph.neurons(["input"]),
+        "steps_per_sample": graph.steps,
+        "depth_steps": max(graph.arrivals.values()),
+        "latency_steps": max(graph.arrivals[n] for n in graph.outputs) + graph.steps - 1,
+    }
+
+
+def _trained(compiled: Compiled, rates: Mapping[str, float]) -> energy.Trained:
+    """As trained: the firing rate is that of all LIF neurons, those on the host included."""
+    graph = compiled.graph
+    neurons = {p.name: p.neurons for p in graph.populations.values() if p.kind in ("lif", "input")}
+    rate = sum(rates[name] * count for name, count in neurons.items()) / sum(neurons.values())
+    total = sum(macs.per_step for macs in compiled.macs.values())
+    host = sum(macs.per_step for macs in compiled.macs.values() if macs.on_host)
+    return energy.Trained(graph.steps, total, host, rate)
+
+
+def _work(graph: Graph, placement: Placement, loads: Mapping[str, Load]) -> energy.Work:
+    synops = sum(float(load.synops.sum()) / len(load.synops) for load in loads.values())
+    neurons = sum(graph.populations[name].neurons for name in loads)
+    return energy.Work(
+        graph.steps,
+        synops,
+        sum(load.synops_stored for load in loads.values()),
+        float(neurons * graph.steps),
+        placement.chips,
+        np.concatenate([load.synops.max(axis=(0, 1)) for load in loads.values()]),
+        np.concatenate([cut.neurons().ravel() for cut in placement.cuts.values()]).astype(np.float64),
+    )
+
+
+def _places(placement: Placement) -> dict[str, Any]:
+    """Cores and chips, and how far from a lower bound they are."""
+    return {
+        "chip": placement.chip.name,
+        "cores": placement.cores,
+        "chips": placement.chips,
+        "fits": placement.fits,
+        "findings": list(placement.findings),
+        "cores_lower_bound": placement.least,
+        "cores_lower_bound_shared": placement.shared_least,
+        "core_limits": {"neurons": placement.limits.neurons, "synaptic_words": placement.limits.words},
+        "usable_cores_per_chip": placement.limits.usable_cores,
+        "bounds_used": list(BOUNDS),
+        "bounds_not_modelled": list(NOT_MODELLED),
+    }
+
+
+def _populations(graph: Graph, placement: Placement, loads: Mapping[str, Load], rates: Mapping[str, float]) -> Rows:
+    """One row per population but relays; its relays stand in its row, so that all rows add up to the network."""
+    lines: dict[str, list[Population]] = {}
+    for population in graph.populations.values():
+        if population.kind == "relay":
+            lines.setdefault(_origin(graph, population.name), []).append(population)
+    rows = []
+    for population in graph.populations.values():
+        if population.kind != "relay":
+            relays = lines.get(population.name, [])
+            row = {
+                "name": population.name,
+                "kind": population.kind,
+                "shape": list(population.shape),
+                "layout": population.layout,
+                "neurons": population.neurons,
+                "firing_rate": rates[population.name],
+            }
+            rows.append(
+                row | _row(population, graph, placement, loads) | _relays(relays, graph.steps, placement, loads)
+            )
+    return rows
+
+
+def _row(population: Population, graph: Graph, placement: Placement, loads: Mapping[str, Load]) -> dict[str, Any]:
+    """What a population needs on the chip; an input, nothing."""
+    cut, load = placement.cuts.get(population.name), loads.get(population.name)
+    placed = cut is not None and load is not None
+    return {
+        "cores": cut.cores if cut else 0,
+        "cores_lower_bound": cut.least if cut else 0,
+        "tile": list(cut.tile) if cut else None,
+        "fits": cut.fits if cut else True,
+        "neurons_per_core": int(cut.neurons().max()) if cut else 0,
+        "synaptic_words_per_core": int(cut.words.max()) if cut else 0,
+        "synapses": int(load.synapses.sum()) if load else 0,
+        "synapses_stored": load.synapses_stored if load else 0,
+        "fan_in": load.fan_in if load else 0,
+        "synops_per_sample": _per_sample(load) if load else 0.0,
+        "synops_stored_per_sample": load.synops_stored if load else 0.0,
+        "updates_per_sample": population.neurons * graph.steps if placed else 0,
+    }
+
+
+def _relays(relays: list[Population], steps: int, placement: Placement, loads: Mapping[str, Load]) -> dict[str, Any]:
+    """The relays behind a population, together."""
+    names, neurons = [relay.name for relay in relays], sum(relay.neurons for relay in relays)
+    return {
+        "relays": len(names),
+        "relay_neurons": neurons,
+        "relay_cores": sum(placement.cuts[name].cores for name in names),
+        "relay_synops_per_sample": float(sum(_per_sample(loads[name]) for name in names)),
+        "relay_updates_per_sample": neurons * steps,
+    }
+
+
+def _cores(placement: Placement, loads: Mapping[str, Load], steps: int) -> Rows:
+    """One row per core, in the order of their numbers."""
+    rows = []
+    for name, cut in placement.cuts.items():
+        load, neurons, words = loads[name], cut.neurons().ravel(), cut.words.ravel()
+        synops = load.synops.sum(axis=1).mean(axis=0)
+        busiest = load.synops.max(axis=(0, 1))
+        for i in range(cut.cores):
+            rows.append(
+                {
+                    "core": cut.first + i,
+                    "chip": (cut.first + i) // placement.limits.usable_cores,
+                    "population": name,
+                    "neurons": int(neurons[i]),
+                    "synaptic_words": int(words[i]),
+                    "synapses": int(load.synapses[i]),
+                    "firing_rate": float(load.spikes[i] / (neurons[i] * steps)),
+                    "synops_per_sample": float(synops[i]),
+                    "max_synops_per_step": int(busiest[i]),
+                    "updates_per_sample": int(neurons[i]) * steps,
+                }
+            )
+    return rows
+
+
+def _busiest(placement: Placement, work: energy.Work) -> dict[str, Any]:
+    """The core with the most synops in one step."""
+    core = int(work.core_synops.argmax())
+    name = next(n for n, cut in placement.cuts.items() if cut.first <= core < cut.first + cut.cores)
+    return {"core": core, "population": name, "max_synops_per_step": int(work.core_synops[core])}
+
+
+def _latency(graph: Graph, chip_model: Mapping[str, Any]) -> dict[str, Any]:
+    """From the first step of a sample's input to the last of its output; a sample enters every T steps."""
+    steps = max(graph.arrivals[n] for n in graph.outputs) + graph.steps - 1
+    times = {level: steps * step for level, step in chip_model["step_time_s"].items()}
+    return {"latency_steps": steps, "steps_per_sample": graph.steps, "latency_time_s": times}
+
+
+def _sources(chip: Chip, coefficients: Coefficients) -> Rows:
+    """Every hardware number that the report uses, with its evidence."""
+    used: dict[str, Quantity] = {
+        f"{coefficients.name}.mac_energy": coefficients.mac_energy,
+        f"{coefficients.name}.ac_energy": coefficients.ac_energy,
+        f"{chip.name}.usable_cores": chip.usable_cores,
+        f"{chip.name}.min_step_time": chip.min_step_time,
+        f"{chip.name}.static_power": chip.static_power,
+    }
+    for key in ("neurons", "synaptic_words", "synaptic_word", "conv_synapse_overhead", "dense_synapse"):
+        used[f"{chip.name}.core.{key}"] = getattr(chip.core, key)
+    for name, quantity in chip.costs[energy.COST_SET].items():
+        if name in energy.COUNTED:
+            used[f"{chip.name}.costs.{energy.COST_SET}.{name}"] = quantity
+    return [{"key": key, "text": str(quantity), **quantity.model_dump(mode="json")} for key, quantity in used.items()]
+
+
+def _origin(graph: Graph, name: str) -> str:
+    while graph.populations[name].kind == "relay":
+        name = graph.into(name)[0].source
+    return name
+
+
+def _per_sample(load: Load) -> float:
+    return float(load.synops.sum()) / len(load.synops)

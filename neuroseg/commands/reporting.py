@@ -1,0 +1,106 @@
+"""`neuroseg report`: what a bundle's report says, on a terminal or as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export.bundle import open_bundle
+from export.errors import FileFormatError, UsageError
+from export.files import check_parent, replacing
+from neuroseg.commands.console import say, show
+
+BUSIEST = 10
+LEVELS = ("low", "nominal", "high")
+
+
+def read_report(bundle: Path, *, verify: bool = True, html: Path | None = None) -> dict[str, Any]:
+    """The content of a bundle's `report.json`; hashes are checked first.
+
+    html    write the page there, and the certificate's beside it
+    raises  UsageError, FileFormatError, also when an older neuroseg wrote the bundle
+    """
+    from export.report.build import SCHEMA_VERSION
+
+    if html is not None:
+        if html.is_dir():
+            raise UsageError(f"--html '{html}' is a folder; give the name of a file, such as {html / 'report.html'}.")
+        check_parent(html)
+    opened = open_bundle(bundle, verify=verify)
+    content = opened.json("report.json")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise FileFormatError(
+            f"'{bundle / 'report.json'}' has schema version {version}; this neuroseg reads version {SCHEMA_VERSION}. "
+            "Export the run again."
+        )
+    if html is not None:
+        _write_pages(content, opened.json("certificate.json"), html)
+    return content
+
+
+def _write_pages(content: Mapping[str, Any], certificate: Mapping[str, Any], html: Path) -> None:
+    """The report and, beside it, the certificate that it links to."""
+    from export.report.pages import certificate_page, report_page
+
+    beside = html.with_name(f"{html.stem}.certificate.html")
+    with replacing(beside) as temporary:
+        temporary.write_text(certificate_page(certificate, report=html.name), encoding="utf-8")
+    with replacing(html) as temporary:
+        temporary.write_text(report_page(content, certificate=beside.name), encoding="utf-8")
+
+
+def show_report(content: Mapping[str, Any]) -> None:
+    """The report as tables."""
+    show(f"network on {content['chip']}, {content['test_vectors']} test vectors", ("what", "value"), _summary(content))
+    columns = ("population", "neurons", "relays", "cores", "rate", "synops")
+    title = "populations: neurons, those of its relays, cores of both, synops per sample"
+    show(title, columns, [_row(row) for row in content["populations"]])
+    busiest = sorted(content["core_loads"], key=lambda row: -row["max_synops_per_step"])[:BUSIEST]
+    keys = ("population", "core", "neurons", "synaptic_words", "synapses", "max_synops_per_step")
+    heads = ("population", "core", "neurons", "words", "synapses", "most synops in a step")
+    show(f"the {len(busiest)} busiest of {content['cores']:,} cores", heads, [[r[k] for k in keys] for r in busiest])
+    _show_energy(content)
+    for warning in content["warnings"]:
+        say(f"  warning: {warning}")
+
+
+def _summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from neuroseg.commands.exporting import cores_line
+
+    return [
+        ("neurons as trained", f"{content['neurons']:,} (+ {content['host_neurons']:,} on the host)"),
+        ("neurons as deployed", f"{content['neurons_deployed']:,}"),
+        ("of these relays", f"{content['neurons_by_kind']['relay']:,}"),
+        ("cores", cores_line(content)),
+        ("bounds used", "; ".join(content["bounds_used"])),
+        ("not modelled", "; ".join(content["bounds_not_modelled"])),
+        ("MACs per step", f"{content['macs_per_step']:,}, of which {content['host_macs']:,} on the host"),
+        (
+            "synops per sample",
+            f"{content['synops_per_sample']:,.0f} ({content['synops_stored_per_sample']:,.0f} with zeros)",
+        ),
+        ("updates per sample", f"{content['updates_per_sample']:,.0f}"),
+        ("latency", f"{content['latency_steps']} steps; one sample every {content['steps_per_sample']}"),
+    ]
+
+
+def _row(row: Mapping[str, Any]) -> tuple[object, ...]:
+    counts = (row["neurons"], row["relay_neurons"], row["cores"] + row["relay_cores"])
+    return row["name"], *counts, round(row["firing_rate"], 3), round(row["synops_per_sample"])
+
+
+def _show_energy(content: Mapping[str, Any]) -> None:
+    """Energies with their formulas, and what is only estimated."""
+    from export.report.figures import energy_rows
+    from export.report.pages import with_unit
+
+    rows: list[tuple[str, ...]] = []
+    for row in energy_rows(content):
+        rows.append((row["name"], *("" if row[k] is None else with_unit(row[k], "J") for k in LEVELS), row["formula"]))
+    model = content["energy"][content["chip"]]
+    times = (("one step", model["step_time_s"]), ("one sample", model["time_per_sample_s"]))
+    rows += [(f"{content['chip']}, {name}", *(with_unit(t[k], "s") for k in LEVELS), "") for name, t in times]
+    show("energy and time per sample", ("what", *LEVELS, "formula"), rows)
+    say(f"{content['chip']}'s figures are estimates. Not counted: {'; '.join(model['not_counted'])}.")

@@ -1,0 +1,292 @@
+"""The report: counts that are exact, energies that are the formulas they name, and sums that agree."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from sysconfig import get_paths
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lively import SIZE, images, lively_model
+from random_flows import as_integers, random_flow
+from scipy.sparse import csr_matrix
+
+import hw_configs
+from export.errors import UsageError
+from export.execute.integer import run_integer
+from export.graph import Conv, Dense, Sparse, to_physical
+from export.netx.read import read_netx
+from export.passes.balance_delays import balance_delays
+from export.passes.count_macs import count_macs
+from export.passes.lower import lower
+from export.passes.place import place
+from export.passes.trace import trace
+from export.pipeline import compile_module
+from export.report.build import build_report
+from export.report.energy import Trained, Work, on_chip, papers_as_deployed, papers_as_trained
+from export.report.figures import energy_rows
+from export.report.measure import complete, measure, stored_fan_out, touched
+from export.report.pages import with_unit
+from neuroseg.models import quantized, record_spikes
+from neuroseg.models.count import network_size
+from neuroseg.models.synapse import SynapseConv
+
+CHIP = hw_configs.load("loihi2")
+PAPERS = hw_configs.load_coefficients("horowitz45nm")
+
+
+@pytest.fixture(scope="module")
+def pilotnet():
+    """The trained PilotNet that is installed with the lava-dl wheel."""
+    return read_netx(Path(get_paths()["purelib"]) / "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net")
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """(compiled, inputs, spikes) of a small network that fires."""
+    compiled = compile_module(lively_model(), (3, *SIZE))
+    reference = quantized(lively_model(), compiled.quantization.weight_scale, compiled.quantization.v_th)
+    _, spikes = record_spikes(reference, images(2), stock=True)
+    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    return compiled, {p.name: spikes[p.name] for p in compiled.graph.inputs}, known
+
+
+@pytest.fixture(scope="module")
+def content(parts):
+    """Its report, as JSON gives it back."""
+    return json.loads(json.dumps(build_report(*parts), allow_nan=False))
+
+
+def by_hand(projection, spikes, target_shape):
+    """(non-zero, stored) synapses that spikes (C, H, W) touch, per target neuron: loops over single synapses."""
+    some, stored = np.zeros(target_shape, int), np.zeros(target_shape, int)
+    out, ins, *kernel = projection.weight.shape
+    per_group = out // projection.groups
+    for o, y, x in np.ndindex(*target_shape):
+        for i, ky, kx in np.ndindex(ins, *kernel):
+            sy = y * projection.stride[0] + ky * projection.dilation[0] - projection.padding[0]
+            sx = x * projection.stride[1] + kx * projection.dilation[1] - projection.padding[1]
+            if 0 <= sy < spikes.shape[1] and 0 <= sx < spikes.shape[2]:
+                fired = int(spikes[o // per_group * ins + i, sy, sx])
+                stored[o, y, x] += fired
+                some[o, y, x] += fired * int(projection.weight[o, i, ky, kx] != 0)
+    return some, stored
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_touched_synapses_are_those_that_a_loop_over_single_synapses_finds(data):
+    groups = data.draw(st.sampled_from([1, 2]))
+    out, ins = groups * data.draw(st.integers(1, 2)), data.draw(st.integers(1, 2))
+    kernel = (data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3)))
+    pair = st.tuples(st.integers(1, 2), st.integers(1, 2))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    weight = rng.integers(-1, 2, (out, ins, *kernel)).astype(np.int32)
+    padding = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    conv = Conv("p", "a", "b", weight, data.draw(pair), padding, data.draw(pair), groups)
+    shape = (ins * groups, data.draw(st.integers(5, 6)), data.draw(st.integers(5, 6)))
+    spikes = rng.integers(0, 2, shape).astype(np.uint8)
+    some, stored = by_hand(conv, spikes, conv.output_shape(shape))
+    np.testing.assert_array_equal(touched(conv, spikes[None])[0], some)
+    assert (stored_fan_out(conv, shape) * spikes).sum() == stored.sum()
+
+
+def test_dense_and_sparse_synapses_are_counted_with_and_without_zeros():
+    spikes = np.array([1, 0, 1, 1], np.uint8).reshape(1, 4, 1, 1)
+    weight = np.array([[2, 2, 0, 4], [0, 2, 0, 0]], np.int32)
+    dense = Dense("d", "a", "b", weight)
+    assert touched(dense, spikes).ravel().tolist() == [2, 0]
+    assert (stored_fan_out(dense, (4, 1, 1)) * spikes[0]).sum() == 6
+    matrix = csr_matrix((np.array([2, 0, 4]), np.array([0, 2, 1]), np.array([0, 2, 3])), shape=(2, 4))
+    sparse = Sparse("s", "a", "b", matrix, (2, 1, 1))
+    assert touched(sparse, spikes).ravel().tolist() == [1, 0]
+    assert (stored_fan_out(sparse, (4, 1, 1)) * spikes[0]).sum() == 2
+    assert matrix.nnz == 3, "the graph's own matrix is left as it is"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_loads_of_random_networks_agree_with_single_synapses(seed):
+    flow, inputs = random_flow(seed, samples=2, size=4, moves=3)
+    graph, _ = balance_delays(as_integers(lower(flow, "interleave" if seed % 2 else "nested")))
+    placement = place(graph, CHIP)
+    inputs = {name: values.astype(np.uint8) for name, values in inputs.items()}
+    every = [p.name for p in graph.populations.values()]
+    spikes = run_integer(graph, inputs, populations=every)  # relays too: `measure` must find them by itself
+    loads = measure(graph, placement, complete(graph, inputs, {}))
+    assert set(loads) == {p.name for p in graph.populations.values() if p.kind != "input"}
+    for name, load in loads.items():
+        shape = graph.populations[name].physical_shape
+        fan_in, wanted = np.zeros(shape, int), 0
+        for p in graph.into(name):
+            source = graph.populations[p.source]
+            frames = to_physical(spikes[p.source], source.layout).reshape(-1, *source.physical_shape)
+            if isinstance(p, Conv):
+                fan_in += by_hand(p, np.ones(source.physical_shape, int), shape)[0]
+                wanted += by_hand(p, frames.sum(axis=0), shape)[0].sum()
+            else:
+                fan_in += np.diff(p.matrix.indptr).reshape(shape)
+                wanted += (p.matrix != 0).astype(int).dot(frames.sum(axis=0).ravel()).sum()
+        assert load.synapses.sum() == fan_in.sum()
+        assert load.fan_in == fan_in.max()
+        assert load.synops.sum() == wanted
+        assert load.spikes.sum() * 2 == spikes[name].sum()
+
+
+def test_population_rows_core_rows_and_totals_agree(content):
+    cores, populations = content["core_loads"], content["populations"]
+    for key in ("synops_per_sample", "updates_per_sample"):
+        total = sum(row[key] + row[f"relay_{key}"] for row in populations)
+        assert sum(row[key] for row in cores) == pytest.approx(total, rel=1e-12)
+        assert content[key] == pytest.approx(total, rel=1e-12)
+    assert [row["core"] for row in cores] == list(range(content["cores"]))
+    assert content["cores"] == sum(row["cores"] + row["relay_cores"] for row in populations)
+    assert content["chips"] == cores[-1]["chip"] + 1
+    assert sum(row["relay_neurons"] for row in populations) == content["neurons_by_kind"]["relay"]
+    on_chip_neurons = sum(r["neurons"] + r["relay_neurons"] for r in populations if r["kind"] != "input")
+    assert (
+        on_chip_neurons + sum(r["relay_neurons"] for r in populations if r["kind"] == "input")
+        == content["neurons_deployed"]
+    )
+    assert content["updates_per_sample"] == content["neurons_deployed"] * content["steps_per_sample"]
+    busiest = max(cores, key=lambda row: row["max_synops_per_step"])
+    assert content["busiest_core"]["max_synops_per_step"] == busiest["max_synops_per_step"]
+    for row in cores:
+        assert row["neurons"] <= content["core_limits"]["neurons"]
+        assert row["synops_per_sample"] <= content["steps_per_sample"] * row["max_synops_per_step"]
+        assert row["synops_per_sample"] <= content["steps_per_sample"] * row["synapses"]
+
+
+def test_counts_with_stored_zeros_are_never_below_those_without(content):
+    for row in content["populations"]:
+        assert row["synops_per_sample"] <= row["synops_stored_per_sample"]
+        assert row["synapses"] <= row["synapses_stored"]
+    assert content["synops_stored_per_sample"] > 1.5 * content["synops_per_sample"], "nested layouts store zeros"
+
+
+def test_firing_rates_are_those_of_the_recorded_spikes(parts, content):
+    _, inputs, spikes = parts
+    assert len(content["populations"]) >= 39
+    for row in content["populations"]:
+        recorded = inputs.get(row["name"], spikes.get(row["name"]))
+        assert row["firing_rate"] == recorded.mean() > 0
+    lifs = [
+        inputs.get(r["name"], spikes.get(r["name"])) for r in content["populations"] if r["kind"] in ("lif", "input")
+    ]
+    rate = sum(s.sum(dtype=int) for s in lifs) / sum(s.size for s in lifs)
+    assert content["energy"]["papers_as_trained"]["firing_rate"] == pytest.approx(rate, rel=1e-12)
+
+
+def test_populations_that_were_not_recorded_are_computed(parts, content):
+    compiled, inputs, spikes = parts
+    fewer = {name: spikes[name] for name in compiled.graph.outputs}
+    again = json.loads(json.dumps(build_report(compiled, inputs, fewer)))
+    assert again == content
+
+
+@pytest.mark.parametrize("scales", [1, 3])
+def test_macs_are_the_models_own_without_its_auxiliary_heads(scales):
+    model = lively_model(widths=(4, 6, 8)[:scales], scales=scales)
+    macs = count_macs(trace(model, (3, *SIZE)))
+    size = network_size(model, *SIZE)
+    convs = {f"{n}" for n, m in model.named_modules() if isinstance(m, SynapseConv)}
+    left_out = {name for name in convs if name not in macs}
+    heads = {f"head{i}" for i in range(1, scales)}
+    assert {name.split(".")[0] for name in left_out} == heads
+    auxiliary = sum(
+        model.get_submodule(name).weight.numel() * (SIZE[0] >> int(name[4])) * (SIZE[1] >> int(name[4]))
+        for name in left_out
+    )
+    assert sum(m.per_step for m in macs.values()) == size.macs_per_step - auxiliary
+    assert sum(m.per_step for m in macs.values() if m.on_host) == size.host_macs > 0
+
+
+def test_the_papers_formulas_against_hand_computation():
+    trained = Trained(steps=5, macs_per_step=1_100_000, host_macs=100_000, firing_rate=0.2)
+    result = papers_as_trained(trained, PAPERS)
+    assert result["energy_j"] == pytest.approx(5 * (0.2 * 0.9e-12 * 1e6 + 4.6e-12 * 1e5))
+    assert result["energy_j"] == pytest.approx(3.2e-6)
+    assert result["ann_energy_j"] == pytest.approx(5.06e-6)
+    deployed = papers_as_deployed(trained, work(), PAPERS)
+    assert deployed["energy_j"] == pytest.approx(0.9e-12 * 3e6 + 4.6e-12 * 1e5)
+    assert deployed["energy_host_every_step_j"] == pytest.approx(2.7e-6 + 5 * 0.46e-6)
+
+
+def work(core_synops=(1000.0, 40_000.0, 2000.0), core_updates=(4000.0, 10.0, 4000.0)) -> Work:
+    return Work(5, 3e6, 9e6, 2e6, 3, np.array(core_synops), np.array(core_updates))
+
+
+def test_the_chip_model_against_hand_computation():
+    result = on_chip(work(), CHIP)
+    assert result["dynamic_energy_j"] == pytest.approx(
+        {
+            "low": 3e6 * 6.8e-12 + 2e6 * 10.8e-12,
+            "nominal": 3e6 * 23.6e-12 + 2e6 * 81e-12,
+            "high": 3e6 * 30e-12 + 2e6 * 81e-12,
+        }
+    )
+    assert result["dynamic_energy_stored_zeros_j"]["nominal"] == pytest.approx(9e6 * 23.6e-12 + 2e6 * 81e-12)
+    # low, nominal: the second core is slowest; and it is at the high end, where an update takes no longer
+    steps = {"low": 40_000 * 0.37e-9 + 10 * 0.59e-9, "nominal": 4e4 * 0.7e-9 + 42e-9, "high": 4e4 * 1e-9 + 42e-9}
+    assert result["step_time_s"] == pytest.approx(steps)
+    powers = {"low": 0.232, "nominal": 0.25, "high": 0.54}
+    static = {level: 3 * powers[level] * 5 * steps[level] for level in steps}
+    assert result["static_energy_j"] == pytest.approx(static)
+    assert result["time_per_sample_s"] == pytest.approx({level: 5 * steps[level] for level in steps})
+
+
+def test_a_step_takes_no_less_than_the_chips_minimum_and_updates_can_set_it():
+    assert on_chip(work((1.0, 0.0, 0.0), (1.0, 1.0, 1.0)), CHIP)["step_time_s"]["high"] == pytest.approx(200e-9)
+    slow = on_chip(work((0.0, 0.0, 100.0), (4000.0, 10.0, 10.0)), CHIP)["step_time_s"]
+    assert slow["nominal"] == pytest.approx(4000 * 4.2e-9)
+
+
+def test_the_nominal_model_predicts_the_dynamic_energy_that_intel_measured_on_pilotnet(pilotnet):
+    """Intel's pilotnet_snn notebook: 36.6 M synops per frame at 16 steps took 1.094 mJ. There the input is on the chip."""
+    frame = replace(work(), synops=36.6e6, updates=16.0 * pilotnet.neurons())
+    dynamic = on_chip(frame, CHIP)["dynamic_energy_j"]
+    assert dynamic["nominal"] == pytest.approx(1.094e-3, rel=0.03)
+    assert dynamic["low"] < 1.094e-3 < dynamic["high"]
+
+
+def test_a_chip_without_a_coefficient_is_refused_by_its_key():
+    costs = {name: q for name, q in CHIP.costs["loihi2_range"].items() if name != "synop_time"}
+    with pytest.raises(UsageError, match=r"'loihi2' has no costs\.loihi2_range\.synop_time"):
+        on_chip(work(), CHIP.model_copy(update={"costs": {"loihi2_range": costs}}))
+    unknown = CHIP.static_power.model_copy(update={"value": None})
+    with pytest.raises(UsageError, match="no value for static_power"):
+        on_chip(work(), CHIP.model_copy(update={"static_power": unknown}))
+
+
+def test_energies_follow_the_coefficients_that_they_are_given():
+    double = PAPERS.model_copy(update={"mac_energy": PAPERS.mac_energy.model_copy(update={"value": 9.2})})
+    trained = Trained(5, 1_000_000, 1_000_000, 0.0)
+    assert papers_as_trained(trained, double)["energy_j"] == 2 * papers_as_trained(trained, PAPERS)["energy_j"]
+    cheap = CHIP.costs["loihi2_range"] | {"synop_energy": CHIP.costs["loihi2_range"]["neuron_update_energy"]}
+    result = on_chip(work(), CHIP.model_copy(update={"costs": {"loihi2_range": cheap}}))
+    assert result["dynamic_energy_j"]["nominal"] == pytest.approx(5e6 * 81e-12)
+
+
+def test_every_hardware_number_comes_with_evidence_and_source(content):
+    keys = {row["key"] for row in content["hardware"]}
+    assert {"horowitz45nm.mac_energy", "loihi2.core.neurons", "loihi2.costs.loihi2_range.synop_energy"} <= keys
+    assert all(row["evidence"] and row["source"] for row in content["hardware"])
+
+
+def test_every_range_is_ordered_and_static_stands_apart(content):
+    rows = {row["name"]: row for row in energy_rows(content)}
+    assert len(rows) == 7
+    for name in ("loihi2, dynamic", "loihi2, static", "loihi2, dynamic, stored zeros too"):
+        assert 0 < rows[name]["low"] < rows[name]["nominal"] < rows[name]["high"]
+    latency = content["latency"]
+    step = content["energy"]["loihi2"]["step_time_s"]
+    assert latency["latency_steps"] == content["latency_steps"]
+    assert latency["latency_time_s"]["high"] == pytest.approx(content["latency_steps"] * step["high"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3.77e-5, "37.7 µJ"), (0.0, "0 J"), (1.5, "1.5 J"), (2e-14, "0.02 pJ"), (1e-3, "1 mJ")]
+)
+def test_joules_read_with_a_prefix(value, text):
+    assert with_unit(value, "J") == text

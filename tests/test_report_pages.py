@@ -1,0 +1,255 @@
+"""The report as a user meets it: two pages in a browser, and tables on a terminal."""
+
+import base64
+import json
+import re
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from lively import SIZE, images, lively_model
+
+from export.bundle import MANIFEST, open_bundle, write_bundle
+from export.errors import FileFormatError, UsageError
+from export.files import sha256, write_json
+from export.pipeline import compile_module
+from export.report.figures import MOST_BARS, draw
+from export.report.pages import MOST_CORES, report_page
+from neuroseg.cli import main
+from neuroseg.commands.reporting import read_report
+from neuroseg.models import quantized, record_spikes
+
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"  # Debian's packages chromium and chromium-driver
+WIDTH = 1280
+PAGES = ("report.html", "certificate.html")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A bundle of a small network that fires."""
+    compiled = compile_module(lively_model(), (3, *SIZE))
+    reference = quantized(lively_model(), compiled.quantization.weight_scale, compiled.quantization.v_th)
+    _, spikes = record_spikes(reference, images(2), stock=True)
+    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    inputs = {p.name: spikes[p.name] for p in compiled.graph.inputs}
+    out = tmp_path_factory.mktemp("report") / "bundle"
+    write_bundle(compiled, out, model_files={}, inputs=inputs, spikes=known)
+    return out
+
+
+@pytest.fixture(scope="module")
+def content(bundle):
+    """Its report.json."""
+    return json.loads((bundle / "report.json").read_text())
+
+
+@contextmanager
+def browser(profile):
+    """Chromium without a window, 1280 pixels wide, that may load nothing but files."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={WIDTH},900"):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={profile}")
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": WIDTH, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+        )
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    """One browser for all pages."""
+    missing = [path for path in (CHROMIUM, DRIVER) if not Path(path).exists()]
+    if missing:
+        pytest.skip(f"no {' and no '.join(missing)}: apt install chromium chromium-driver")
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def open_page(driver, path: Path) -> dict:
+    """Open a page, unfold everything; what the browser says about it."""
+    driver.get_log("browser")  # what earlier pages left
+    driver.get(path.resolve().as_uri())
+    driver.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
+    return driver.execute_script(
+        """return {
+            width: document.documentElement.scrollWidth,
+            inner: window.innerWidth,
+            title: document.title,
+            text: document.body.innerText,
+            images: [...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth]),
+            wide: [...document.querySelectorAll('body *')].filter(e => e.scrollWidth > e.clientWidth + 1
+                  && getComputedStyle(e).display != 'inline').map(e => e.tagName + ' ' + e.innerText.slice(0, 40)),
+            resources: performance.getEntriesByType('resource').map(r => r.name).filter(n => !n.startsWith('data:')),
+        }"""
+    ) | {"log": driver.get_log("browser")}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_have_no_console_error_and_no_horizontal_scrolling(driver, bundle, page):
+    seen = open_page(driver, bundle / page)
+    assert seen["log"] == []
+    assert seen["inner"] == WIDTH
+    assert seen["width"] <= WIDTH
+    assert seen["wide"] == []
+    assert seen["resources"] == []
+
+
+def test_all_plots_are_drawn_at_the_width_of_the_page(driver, bundle):
+    seen = open_page(driver, bundle / "report.html")
+    assert len(seen["images"]) == 5
+    assert all(complete and natural > 500 and shown > 900 for complete, natural, shown in seen["images"])
+
+
+def test_long_names_wrap_and_markup_in_names_is_shown_as_text(driver, content, tmp_path):
+    long = "encoder<script>alert(1)</script>" + ".very_long_block_name" * 12
+    text = json.dumps(content).replace("encoder0.output", long.replace('"', ""))
+    path = tmp_path / "long.html"
+    path.write_text(report_page(json.loads(text)), encoding="utf-8")
+    seen = open_page(driver, path)
+    assert seen["log"] == []
+    assert seen["width"] <= WIDTH
+    assert long in seen["text"]
+
+
+def test_the_report_links_to_the_certificate_and_back(driver, bundle):
+    from selenium.webdriver.common.by import By
+
+    open_page(driver, bundle / "report.html")
+    driver.find_element(By.PARTIAL_LINK_TEXT, "certificate").click()
+    assert driver.title == "Spike-only certificate"
+    driver.find_element(By.PARTIAL_LINK_TEXT, "report").click()
+    assert driver.title == "neuroseg report"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_name_nothing_outside_themselves_and_hold_no_script(bundle, page):
+    text = re.sub(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]+", "", (bundle / page).read_text())
+    assert "<script" not in text
+    assert "http" not in text
+    assert set(re.findall(r'(?:href|src)="([^"]*)"', text)) <= {"data:,", "", *PAGES}
+
+
+def test_plots_are_valid_svg_and_equal_for_equal_reports(content):
+    import xml.etree.ElementTree as ET
+
+    plots = draw(content)
+    assert set(plots) == {"neurons", "rates", "synops", "cores", "energy"}
+    assert draw(content) == plots
+    for uri in plots.values():
+        root = ET.fromstring(base64.b64decode(uri.split(",", 1)[1]))
+        assert root.tag.endswith("svg")
+
+
+def test_the_page_holds_every_population_and_the_formulas_with_their_sources(bundle, content):
+    text = (bundle / "report.html").read_text()
+    for row in content["populations"]:
+        assert f">{row['name']}</td>" in text
+    for source in content["hardware"]:
+        assert source["key"] in text
+    assert "T * (fr * E_AC * ACs + E_MAC * MACs_host)" in text
+    assert "synops * synop_energy + updates * neuron_update_energy" in text
+    assert "Not modelled: input axons" in text and "16 with several" in text
+
+
+def test_a_network_of_many_cores_shows_the_busiest_and_says_so(content):
+    one = content["core_loads"][0]
+    many = [one | {"core": i, "max_synops_per_step": i} for i in range(3 * MOST_CORES)]
+    rows = [content["populations"][1] | {"name": f"p{i}", "neurons": i + 1} for i in range(MOST_BARS + 20)]
+    big = content | {"core_loads": many, "cores": len(many), "chips": 10, "populations": rows}
+    text = report_page(big)
+    assert f"The {MOST_CORES} busiest of 1,200 cores; report.json has all" in text
+    assert text.count(">p7</td>") == 1
+
+
+def test_a_network_that_does_not_fit_says_so_in_the_page(content):
+    broken = content | {"fits": False, "findings": ["population 'x' needs 99,999 words"]}
+    text = report_page(broken)
+    assert '<b class="bad">no</b>' in text and "population &#39;x&#39; needs 99,999 words" in text
+
+
+def test_the_certificate_page_lists_every_edge_and_gate(bundle):
+    certificate = json.loads((bundle / "certificate.json").read_text())
+    text = (bundle / "certificate.html").read_text()
+    assert text.count("<td>binary</td>") == len(certificate["edges"]) >= 50
+    for name in (*certificate["and"], *certificate["or"], *certificate["on_host"], *certificate["input_populations"]):
+        assert name in text
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run a command: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["neuroseg", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_the_report_command_prints_the_json_or_tables(cli, bundle, content):
+    code, out, err = cli("report", bundle, "--json")
+    assert code == 0, err
+    assert json.loads(out) == content
+    code, out, err = cli("report", bundle)
+    assert code == 0, err
+    assert out == ""
+    text = " ".join(err.split())
+    for part in ("23,680", "64,352", "decoder0.output", "45 nm, as deployed", "loihi2, static", "not modelled"):
+        assert part in text
+
+
+def test_the_report_command_writes_both_pages(cli, bundle, tmp_path):
+    code, _, err = cli("report", bundle, "--html", tmp_path / "mine.html")
+    assert code == 0, err
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.html", "mine.certificate.html"}
+    assert 'href="mine.certificate.html"' in (tmp_path / "mine.html").read_text()
+    assert 'href="mine.html"' in (tmp_path / "mine.certificate.html").read_text()
+    with pytest.raises(UsageError, match="is a folder; give the name of a file"):
+        read_report(bundle, html=tmp_path)
+
+
+def test_a_changed_report_is_refused_unless_told_otherwise(cli, bundle, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    (copy / "report.json").write_text((copy / "report.json").read_text().replace('"neurons": 23680', '"neurons": 1'))
+    code, _, err = cli("report", copy)
+    assert code == 1
+    assert "'report.json' was changed after the export" in err
+    code, out, err = cli("report", copy, "--no-verify", "--json")
+    assert code == 0
+    assert json.loads(out)["neurons"] == 1 and "NOT checked" in err
+
+
+def test_a_bundle_of_an_older_neuroseg_is_told_to_export_again(bundle, content, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    (copy / "report.html").unlink()
+    write_json(copy / "report.json", content | {"schema_version": 1})
+    manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest["files"]["report.html"]
+    manifest["files"]["report.json"]["sha256"] = sha256(copy / "report.json")
+    write_json(copy / MANIFEST, manifest)
+    open_bundle(copy)  # it still runs
+    with pytest.raises(
+        FileFormatError, match=r"schema version 1; this neuroseg reads version 2\. Export the run again"
+    ):
+        read_report(copy)
