@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -160,6 +161,32 @@ def test_two_processes_train_as_one(data, tmp_path, monkeypatch):
     task = SegmentationTask(model, config.train, groups=groups)
     task.aware.start()
     assert evaluate(config, task, "test")["miou"] == metrics["miou"]  # ... of which one process counts the same
+
+
+@pytest.mark.slow
+def test_two_nodes_train_as_one(data, tmp_path):
+    """Two 'nodes' on this machine, as a cluster's scheduler would start them: one command each, told apart by NODE_RANK."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    out = tmp_path / "run"
+    more = ("train.nodes=2", "train.epochs=2", "train.qat_epochs=1", "train.accelerator=cpu")
+    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    nodes = [
+        subprocess.Popen(
+            command(out, *more),
+            env={**environment(data), **rendezvous, "NODE_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    printed = [node.communicate(timeout=400) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], printed
+    assert printed[1][0].strip() == "", "only the first node's process prints"
+    assert json.loads(printed[0][0])["samples"] == 40
+    assert read_state(out / "checkpoints" / "last.ckpt")["global_step"] == 2 * 5
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -74,26 +74,27 @@ def lower(flow: Dataflow, layout: str = "auto") -> Graph:
     raises   TraceError for a combination that has no exact rewrite, with the way out
     """
     lowering = _Lowering(flow)
-    plan = plan_layouts(lowering.shapes, lowering.links, layout)
-    populations: dict[str, Population] = {}
-    projections: list[Projection] = []
-    for name, population in lowering.populations.items():
-        r = plan.layouts[name]
-        populations[name] = Population(name, population.kind, population.shape, population.lif, None, r)
-        projections += [_projection(s, name, lowering.shapes, plan) for s in lowering.synapses.get(name, ())]
-        if name in plan.interleaved:
-            again, permutation = interleave(populations[name])
-            populations[again.name] = again
-            projections.append(permutation)
     readout = flow.nodes[flow.output]
-    for part in lowering.views[readout.inputs[0]]:
+    outputs = lowering.views[readout.inputs[0]]
+    for part in outputs:
         if part.up * part.down != 1:
             raise TraceError(
                 f"'{readout.name}' reads '{part.population}' resized; resize on the host behind the read-out, or put a 1x1 "
                 "convolution and a LIF behind the resizing."
             )
-    outputs = tuple(part.population for part in lowering.views[readout.inputs[0]])
-    return Graph(populations, tuple(projections), outputs, flow.steps)
+    shapes = lowering.shapes
+    plan = plan_layouts(shapes, lowering.links, layout)
+    populations: dict[str, Population] = {}
+    projections: list[Projection] = []
+    for name, population in lowering.populations.items():
+        r = plan.layouts[name]
+        populations[name] = Population(name, population.kind, population.shape, population.lif, None, r)
+        projections += [_projection(s, name, shapes, plan) for s in lowering.synapses.get(name, ())]
+        if name in plan.interleaved:
+            again, permutation = interleave(populations[name])
+            populations[again.name] = again
+            projections.append(permutation)
+    return Graph(populations, tuple(projections), tuple(part.population for part in outputs), flow.steps)
 
 
 class _Lowering:

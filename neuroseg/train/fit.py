@@ -161,8 +161,8 @@ def _trainer(config: Config, out: Path, checkpoints: list[Callback]) -> Trainer:
         )
     except (MisconfigurationException, ValueError) as error:
         raise UsageError(
-            f"train.accelerator = {settings.accelerator} with train.devices = {settings.devices} is not to be had here "
-            f"({' '.join(str(error).split())}); use train.accelerator=auto or cpu, and fewer devices"
+            f"train.accelerator = {settings.accelerator} is not to be had here, with train.devices = {settings.devices} "
+            f"({' '.join(str(error).split())}); use train.accelerator=auto or cpu, or fewer devices"
         ) from None
     if settings.precision != "32-true" and trainer.strategy.root_device.type == "cpu":
         raise UsageError(f"train.precision = {settings.precision} needs a GPU, and none is used here; use 32-true")

@@ -1,0 +1,89 @@
+"""mfs-nano on CamVid, from config to report: `make camvid`.
+
+Trains (or goes on from what is in runs/camvid-nano), exports, verifies, climbs the ladder, and writes the measured
+figures to benchmarks/results/camvid_nano.json, from which `scripts/readme_numbers.py` writes the paragraph of the README.
+Needs CamVid in SegNet's layout: NEUROSEG_DATA names the folder that holds `camvid`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RUNS = ROOT / "runs" / "camvid-nano"
+RESULT = ROOT / "benchmarks" / "results" / "camvid_nano.json"
+EXACT_IMAGES = 20  # of the ladder down to lava-fast; stock Lava gets STOCK_IMAGES
+STOCK_IMAGES = 2
+
+
+def main() -> None:
+    """Run every step by the command line, as a user would, and keep what it measured."""
+    run, bundle = RUNS / "run", RUNS / "bundle"
+    trained = train(run)
+    scores = {split: neuroseg("eval", run, "--split", split) for split in ("val", "test")}
+    exported, export_s = timed("export", run, "--out", bundle, "--vectors", STOCK_IMAGES)
+    verified, verify_s = timed("verify", bundle, "--backend", "int", "--backend", "lava-fast")
+    rungs = "float,folded,slayer,int,lava-fast"
+    ladder, ladder_s = timed("ladder", bundle, "--samples", EXACT_IMAGES, "--rungs", rungs, "--out", RUNS / "ladder")
+    stock, stock_s = timed("parity", bundle, "--left", "slayer", "--right", "lava", "--samples", STOCK_IMAGES)
+    assert verified["holds"]
+    content = {
+        "schema_version": 1,
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "train": {key: trained[key] for key in ("epochs", "best_epoch", "best_val_miou", "train_time_s", "miou")},
+        "eval": {split: {key: s[key] for key in ("samples", "miou", "pixel_accuracy")} for split, s in scores.items()},
+        "export": {key: exported[key] for key in ("neurons", "neurons_deployed", "cores", "chips")}
+        | {"params": trained["parameters"], "time_s": round(export_s, 1)},
+        "energy": exported["energy"],
+        "latency": exported["latency"],
+        "verify": {"compared": sum(r["compared"] for r in verified["replays"]), "time_s": round(verify_s, 1)},
+        "ladder": {
+            "samples": ladder["samples"],
+            "time_s": round(ladder_s, 1),
+            "rungs": [
+                {key: rung[key] for key in ("name", "miou", "compared", "mismatches")} for rung in ladder["rungs"]
+            ],
+        },
+        "stock_lava": {key: stock[key] for key in ("samples", "compared", "mismatches")}
+        | {"time_s": round(stock_s, 1)},
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"wrote {RESULT.relative_to(ROOT)}")
+
+
+def train(run: Path) -> dict[str, Any]:
+    """The finished run's measures; an interrupted one is resumed."""
+    if (run / "metrics.json").is_file():
+        found: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+        return found
+    resume = ["--resume"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+    return neuroseg("train", "mfs-nano", "--out", run, *resume)
+
+
+def timed(*arguments: object) -> tuple[dict[str, Any], float]:
+    """JSON of a command, and its seconds."""
+    start = time.perf_counter()
+    return neuroseg(*arguments), time.perf_counter() - start
+
+
+def neuroseg(*arguments: object) -> dict[str, Any]:
+    """JSON of one command."""
+    command = [sys.executable, "-m", "neuroseg.cli", *map(str, arguments), "--json"]
+    print("neuroseg", *command[3:], flush=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"that failed with exit code {done.returncode}; nothing was written to {RESULT.relative_to(ROOT)}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+if __name__ == "__main__":
+    main()
