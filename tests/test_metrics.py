@@ -181,6 +181,24 @@ def test_a_tie_goes_to_the_lowest_class() -> None:
     assert class_map(torch.zeros(1, 11, 4, 4)).sum() == 0
 
 
+def test_scores_are_resized_bilinearly_between_pixel_centres_before_the_arg_max() -> None:
+    scores = torch.tensor([[[[4, 0]], [[0, 3]]]])  # counts of two classes at two pixels
+    assert class_map(scores).tolist() == [[[0, 1]]]
+    # at four pixels class 0 has 4, 3, 1, 0 and class 1 has 0, 0.75, 2.25, 3
+    assert class_map(scores, (1, 4)).tolist() == [[[0, 0, 1, 1]]]
+    # at eight: class 0 4, 4, 3.5, 2.5, 1.5, 0.5, 0, 0; class 1 three quarters of the mirror image
+    assert class_map(scores, (2, 8)).tolist() == [[[0, 0, 0, 0, 1, 1, 1, 1]] * 2]
+    assert torch.equal(class_map(scores, (1, 2)), class_map(scores))
+    assert class_map(np.zeros((2, 3, 4, 5), np.int64), (8, 10)).tolist() == np.zeros((2, 8, 10)).tolist()
+
+
+def test_resized_ties_go_to_the_lowest_class_and_real_scores_keep_their_type() -> None:
+    scores = torch.tensor([[[[1, 3]], [[3, 1]], [[0, 0]]]])
+    assert class_map(scores, (1, 4)).tolist() == [[[1, 1, 0, 0]]]
+    assert class_map(torch.tensor([[[[2, 2]], [[2, 2]]]]), (3, 7)).sum() == 0
+    assert torch.equal(class_map(scores.float(), (3, 4)), class_map(scores, (3, 4)))
+
+
 def test_agreement_is_the_share_of_equal_pixels() -> None:
     assert pixel_agreement(np.array([1, 2, 3, 4]), torch.tensor([1, 2, 0, 0])) == 0.5
 

@@ -191,6 +191,18 @@ def test_a_graph_that_is_not_ready_is_refused_and_nothing_is_written(change, mes
     assert list(tmp_path.iterdir()) == []
 
 
+def test_layers_that_stand_behind_those_that_read_them_are_refused_by_name(tmp_path, monkeypatch):
+    graph, path = residual_graph(), tmp_path / "net.net"
+    backwards = without(graph, populations=dict(reversed(graph.populations.items())))
+    with pytest.raises(GrammarError, match="does not run forward"):
+        write_netx(backwards, path)
+    monkeypatch.setattr("export.netx.write.defects", lambda _: ())
+    write_netx(backwards, path)
+    reader = graph.projections[0]
+    with pytest.raises(FileFormatError, match=f"'{reader.name}' does not run forward: its source '{reader.source}'"):
+        read_netx(path)
+
+
 def _damage(key, value=None):
     """Replace a key of a file, or delete it."""
 

@@ -10,6 +10,7 @@ from random_flows import RandomFlow, lowered
 
 from export.errors import DataError
 from export.execute.integer import run_integer
+from export.graph import Lif
 from export.lava import supervise
 from export.lava.supervise import run_lava
 from export.netx.write import write_netx
@@ -154,6 +155,63 @@ def test_a_planted_threshold_is_found_and_named(network):
     assert not np.array_equal(other[target], spikes[target])
     first = compare(graph, spikes, other, ("a", "b"))["first_divergence"]
     assert (first["population"], first["cause"]) == (target, "rounding: the threshold differs by 1")
+
+
+@pytest.mark.parametrize("change", [-40, 25])
+def test_a_threshold_that_the_network_does_not_share_with_its_recorded_spikes_is_named(change, network):
+    """The graph at hand is the one that was changed, as in a bundle: its own integers give the right-hand side."""
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    v_th = graph.populations[target].lif.v_th + change
+    other = graph.map_populations(lambda p: replace(p, lif=replace(p.lif, v_th=v_th)) if p.name == target else p)
+    first = compare(other, spikes, run_integer(other, inputs), ("recorded", "int"))["first_divergence"]
+    assert first["population"] == target
+    told = int(first["cause"].removeprefix("rounding: the threshold differs by "))
+    assert 1 <= abs(told) <= abs(change)
+    assert told * change > 0  # right minus left
+    explained = graph.map_populations(
+        lambda p: replace(p, lif=replace(p.lif, v_th=p.lif.v_th + told)) if p.name == target else p
+    )
+    np.testing.assert_array_equal(run_integer(explained, inputs)[target], run_integer(other, inputs)[target])
+
+
+@pytest.mark.parametrize("changed_side", ["left", "right"])
+def test_biases_of_several_channels_are_inferred_from_the_spikes(changed_side, network):
+    graph, inputs, spikes = network
+    target = fan_in(graph)
+    size = max(abs(graph.populations[target].lif.v_th) // 2, 12)
+
+    def other(population):
+        if population.name != target:
+            return population
+        bias = population.bias.copy()
+        bias[0] += size
+        bias[1] -= size
+        return replace(population, bias=bias)
+
+    changed = graph.map_populations(other)
+    at_hand = changed if changed_side == "left" else graph
+    first = compare(at_hand, spikes, run_integer(changed, inputs), ("a", "b"))["first_divergence"]
+    assert first["population"] == target
+    assert first["cause"].startswith("bias: those of 2 channels seem to differ, that of channel 0 by +")
+    told = int(first["cause"].rpartition("+")[2])
+    assert 1 <= told <= size
+
+
+def test_a_network_whose_sums_overflow_is_told_apart_from_rounding():
+    flow = RandomFlow(5, samples=2, steps=4, size=4)
+    traced, inputs = flow.finish(flow.fire(flow.conv(flow.input(3), 3, 1)))
+    graph, _ = balance_delays(lowered(traced))
+    target = graph.outputs[0]
+    leak = {"bias": np.full(graph.populations[target].shape[0], -4095), "lif": Lif(4000, 4096, 0)}
+    graph = graph.map_populations(lambda p: replace(p, **leak) if p.name == target else p)
+    deep = replace(graph, steps=64)  # without decay the membrane sinks below -2^23
+    long = {name: np.tile(values, (1, 16, 1, 1, 1)) for name, values in inputs.items()}
+    right = run_integer(deep, long)
+    left = {**right, target: right[target].copy()}
+    left[target][0, -1, 0, 0, 0] ^= 1
+    cause = diagnose(deep, target, left, right)
+    assert cause.startswith("overflow: ") and "leave the chip's 24 bits" in cause
 
 
 def test_different_inputs_are_called_different_inputs(network):

@@ -7,7 +7,7 @@ import pytest
 from random_flows import lowered, random_flow
 
 from export.errors import GrammarError
-from export.graph import Conv
+from export.graph import Conv, Lif
 from export.passes.balance_delays import balance_delays
 from export.spec import check
 
@@ -20,6 +20,12 @@ def balanced():
 def with_first(graph, change):
     first, *rest = graph.projections
     return replace(graph, projections=(change(first), *rest))
+
+
+def with_population(graph, which, **changes):
+    """The first population of a kind `which`, changed."""
+    first = next(p.name for p in graph.populations.values() if p.kind == which)
+    return graph.map_populations(lambda p: replace(p, **changes) if p.name == first else p)
 
 
 def test_a_balanced_graph_obeys_every_stage(balanced):
@@ -37,6 +43,16 @@ def test_a_balanced_graph_obeys_every_stage(balanced):
         (lambda g: with_first(g, lambda p: replace(p, target="nobody")), "unknown population 'nobody'"),
         (lambda g: with_first(g, lambda p: replace(p, source=p.target, target=p.source)), "does not run forward"),
         (lambda g: with_first(g, lambda p: replace(p, delay=1)), "arrives at step"),
+        (lambda g: with_first(g, lambda p: replace(p, delay=-1)), "has delay -1; 0 or more"),
+        (lambda g: with_first(g, lambda p: replace(p, padding=(-1, 0))), "padding"),
+        (lambda g: with_first(g, lambda p: replace(p, weight=p.weight[..., 0])), "in / groups, kH, kW. is needed"),
+        (lambda g: with_first(g, lambda p: replace(p, bias=np.zeros(1))), "still carries a bias"),
+        (lambda g: with_population(g, "input", bias=np.zeros(1, int)), "carries a bias; a driven input"),
+        (lambda g: with_population(g, "lif", lif=None), "has no neuron parameters"),
+        (lambda g: with_population(g, "relay", bias=np.zeros(1, int)), "memoryless population .* has a bias"),
+        (lambda g: with_population(g, "input", kind="lif", lif=Lif(9, 4096, 0)), "has no incoming projection"),
+        (lambda g: with_population(g, "lif", kind="input"), "has incoming projections"),
+        (lambda g: replace(g, steps=0), "0 time steps"),
         (lambda g: replace(g, arrivals={}), "has no arrival step"),
         (lambda g: replace(g, outputs=("gone",)), "output 'gone' is not a population"),
         (lambda g: replace(g, projections=(*g.projections, g.projections[0])), "two projections are called"),

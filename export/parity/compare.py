@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,17 @@ from export.graph import Graph
 from export.parity.diagnose import diagnose
 
 Spikes = Mapping[str, NDArray[np.uint8]]
+Explain = Callable[[Graph, str, Spikes, Spikes], str]  # (graph, population, left, right) -> one sentence
 
 
-def compare(graph: Graph, left: Spikes, right: Spikes, names: tuple[str, str]) -> dict[str, Any]:
+def compare(
+    graph: Graph, left: Spikes, right: Spikes, names: tuple[str, str], explain: Explain = diagnose
+) -> dict[str, Any]:
     """Parity JSON of `contracts.md` without the scores (mIoU and pixel agreement need masks: the caller fills them in).
 
     left, right  population -> uint8 (N, T, C, H, W), logical; populations that only one side has are not compared
     names        of the two sides, such as ("slayer", "lava")
+    explain      says why the first population that differs does so
     returns      "compared" counts neuron-steps; "first_divergence" is the earliest population, in the order in which
                  spikes flow, that differs although everything before it agrees
     raises       DataError when nothing can be compared, or shapes differ
@@ -37,17 +41,21 @@ def compare(graph: Graph, left: Spikes, right: Spikes, names: tuple[str, str]) -
         "compared": sum(row["compared"] for row in rows),
         "mismatches": sum(row["mismatches"] for row in rows),
         "populations": rows,
-        "first_divergence": None if differing is None else _divergence(graph, differing, left, right),
+        "first_divergence": None if differing is None else _divergence(graph, differing, left, right, explain),
         "miou_left": None,
         "miou_right": None,
         "pixel_agreement": None,
     }
 
 
+def class_scores(graph: Graph, spikes: Spikes) -> NDArray[np.int64]:
+    """(N, classes, H, W): spike counts of the read-out populations, one after the other."""
+    return np.concatenate([spikes[name].sum(axis=1, dtype=np.int64) for name in graph.outputs], axis=1)
+
+
 def class_maps(graph: Graph, spikes: Spikes) -> NDArray[np.int64]:
     """(N, H, W): arg-max over channels of the read-out's spike counts; ties go to the lowest class."""
-    counts = np.concatenate([spikes[name].sum(axis=1, dtype=np.int64) for name in graph.outputs], axis=1)
-    maps: NDArray[np.int64] = counts.argmax(axis=1)
+    maps: NDArray[np.int64] = class_scores(graph, spikes).argmax(axis=1)
     return maps
 
 
@@ -63,7 +71,7 @@ def _row(name: str, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> dict[s
     }
 
 
-def _divergence(graph: Graph, name: str, left: Spikes, right: Spikes) -> dict[str, Any]:
+def _divergence(graph: Graph, name: str, left: Spikes, right: Spikes, explain: Explain) -> dict[str, Any]:
     """The first differing neuron-step of a population: earliest sample, then step, then (c, y, x)."""
     at = np.argwhere(left[name] != right[name])[0]
     sample, step, *index = (int(i) for i in at)
@@ -74,5 +82,5 @@ def _divergence(graph: Graph, name: str, left: Spikes, right: Spikes) -> dict[st
         "index": index,
         "left": int(left[name][tuple(at)]),
         "right": int(right[name][tuple(at)]),
-        "cause": diagnose(graph, name, left, right),
+        "cause": explain(graph, name, left, right),
     }

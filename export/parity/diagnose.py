@@ -1,28 +1,30 @@
 """Why a population differs although everything before it agrees.
 
 Its inputs are known and equal on both sides, so candidate faults can simply be played through: the population is
-simulated once more as one unbroken stream (as Lava runs it) with a wrong delay on one projection, with a wrong or
-missing reset, with another threshold or without its bias. A candidate that reproduces the right-hand spikes exactly is
-the cause; else the pattern of the mismatches says what it can be.
+simulated once more as one unbroken stream (as Lava runs it), as it stands and with a wrong delay on one projection or a
+wrong or missing reset; and its threshold and biases are inferred from the spikes (`infer`). A candidate that reproduces
+the deviating spikes exactly is the cause; else the pattern of the mismatches says what it can be.
+
+The side that the graph's own integers do not give is the one that deviates. Mostly that is the right-hand one; it is the
+left-hand one where a network was changed and its recorded spikes were not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.execute.neuron import STATE_LIMIT, lif
+from export.execute.neuron import STATE_LIMIT, Extremes, lif
 from export.execute.synapse import synaptic_sum
-from export.graph import V_TH_SHIFT, Graph, Lif, Population, to_physical
+from export.graph import V_TH_SHIFT, Graph, Population, to_physical
+from export.parity.infer import Evidence, bias_changes, threshold_change
 
 Spikes = Mapping[str, NDArray[np.uint8]]
 FEW_CHANNELS = 0.25
-LARGEST_BIAS_FAULT = 64
 
 
 def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
@@ -30,23 +32,24 @@ def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
     population = graph.populations[name]
     if population.kind == "input":
         return "the two sides were given different inputs"
-    sums = _sums(graph, population, left)
+    sums = delivered(graph, population, left)
     if sums is not None and population.lif is not None:
         given, wanted = (to_physical(side[name], population.layout) for side in (left, right))
-        for cause, spikes, unknown in _candidates(graph, population, sums):
-            differs = not np.array_equal(_after(given, unknown), _after(wanted, unknown))
-            if differs and np.array_equal(_after(spikes, unknown), _after(wanted, unknown)):
-                return cause  # it explains differences, in what can be known
-        bias = _bias_fault(population, sums, left[name], right[name], graph.steps)
-        if bias:
-            return bias
+        own, overflows = played(population, sums, graph.steps)
+        if np.array_equal(own, wanted):
+            cause = _overflow(overflows) or _number_fault(population, sums, given, graph.steps, -1)
+        else:
+            cause = _timing_fault(graph, population, sums, given, wanted)
+            cause = cause or _number_fault(population, sums, wanted, graph.steps, 1)
+        if cause:
+            return cause
         if max(int(s.abs().max()) for s in sums) << V_TH_SHIFT >= STATE_LIMIT:
             return "overflow: a synaptic current leaves the chip's 24 bits"
     return _pattern(left[name], right[name])
 
 
-def _sums(graph: Graph, population: Population, spikes: Spikes) -> list[Tensor] | None:
-    """What each projection delivers: (N T, C', H', W') physical, samples one after the other."""
+def delivered(graph: Graph, population: Population, spikes: Spikes) -> list[Tensor] | None:
+    """What each projection delivers, (N T, C', H', W') physical, samples one after the other; None if a source is unknown."""
     sums = []
     for projection in graph.into(population.name):
         source = projection.source
@@ -57,6 +60,58 @@ def _sums(graph: Graph, population: Population, spikes: Spikes) -> list[Tensor] 
         given = torch.from_numpy(to_physical(spikes[source], graph.populations[source].layout))
         sums.append(synaptic_sum(projection, given.flatten(0, 1)))
     return sums
+
+
+def played(population: Population, sums: list[Tensor], steps: int) -> tuple[NDArray[np.uint8], int]:
+    """Physical spikes (N, T, C', H', W') of the population as it stands, and the neuron-steps that leave 24 bits."""
+    assert population.lif is not None
+    total, seen = _total(sums), Extremes()
+    spikes = lif(total.unflatten(0, (-1, steps)), population.lif, _push(population), seen)
+    result: NDArray[np.uint8] = spikes.numpy()
+    return result, seen.saturated
+
+
+def _overflow(neuron_steps: int) -> str | None:
+    if not neuron_steps:
+        return None
+    return f"overflow: {neuron_steps} current(s) or membrane(s) leave the chip's 24 bits, which one side does not model"
+
+
+def _timing_fault(
+    graph: Graph, population: Population, sums: list[Tensor], given: NDArray[np.uint8], wanted: NDArray[np.uint8]
+) -> str | None:
+    for cause, spikes, unknown in _candidates(graph, population, sums):
+        differs = not np.array_equal(_after(given, unknown), _after(wanted, unknown))
+        if differs and np.array_equal(_after(spikes, unknown), _after(wanted, unknown)):
+            return cause  # it explains differences, in what can be known
+    return None
+
+
+def _number_fault(
+    population: Population, sums: list[Tensor], fired: NDArray[np.uint8], steps: int, sign: int
+) -> str | None:
+    """A threshold or biases with which the population would fire as given.
+
+    fired  physical spikes (N, T, C', H', W') of the side that deviates
+    sign   -1 where that is the left-hand side: changes are told as right minus left
+    """
+    assert population.lif is not None
+    push = _push(population)
+    zero = torch.zeros((), dtype=torch.int32)
+    total = _total(sums).unflatten(0, (-1, steps))
+    seen = Evidence(total, torch.from_numpy(fired) > 0, zero if push is None else push, population.lif)
+    change = threshold_change(seen)
+    if change is not None:
+        return f"rounding: the threshold differs by {sign * change}"
+    if push is not None and sign > 0 and np.array_equal(lif(total, population.lif).numpy(), fired):
+        return "bias: the bias is missing"
+    changes = bias_changes(seen, population.layout**2) if population.kind == "lif" else None
+    if changes is None:
+        return None
+    channel, by = next(iter(changes.items()))
+    if len(changes) == 1:
+        return f"bias: that of channel {channel} seems to differ by {sign * by:+d}"
+    return f"bias: those of {len(changes)} channels seem to differ, that of channel {channel} by {sign * by:+d}"
 
 
 def _after(spikes: NDArray[np.uint8], unknown: int) -> NDArray[np.uint8]:
@@ -72,48 +127,31 @@ def _candidates(
 
     Before its first reset a neuron carries what its bias, and stray spikes before the first sample, left on it.
     """
-    steps, params = graph.steps, population.lif
-    assert params is not None
-    total = torch.stack(sums).sum(dim=0).to(torch.int32)
+    steps, total = graph.steps, _total(sums)
     if population.kind == "lif" and len(total) > steps:  # one sample alone says nothing about resets
         for late in range(1, steps):
             cause = f"reset: the membrane is reset {late} step(s) after a sample starts, not when it starts"
-            yield cause, _stream(population, params, total, steps, late), late
-        yield "reset: the membrane is not reset between samples", _stream(population, params, total, steps, None), steps
+            yield cause, _stream(population, total, steps, late), late
+        yield "reset: the membrane is not reset between samples", _stream(population, total, steps, None), steps
     for lag in (1, -1, 2, -2, 3, -3, 4, -4):
         when = f"{abs(lag)} step(s) {'late' if lag > 0 else 'early'}"
         for projection, part in zip(graph.into(population.name), sums, strict=True):
             shifted = total - part + _shifted(part, lag)
-            yield (
-                f"lag: projection '{projection.name}' arrives {when}",
-                _stream(population, params, shifted, steps, 0),
-                abs(lag),
-            )
-    for change in (1, -1):
-        other = replace(params, v_th=params.v_th + change)
-        yield f"rounding: the threshold differs by {change}", _stream(population, other, total, steps, 0), 0
-    if population.bias is not None:
-        silent = replace(population, bias=None)
-        yield "bias: the bias is missing", _stream(silent, params, total, steps, 0), 0
+            cause = f"lag: projection '{projection.name}' arrives {when}"
+            yield cause, _stream(population, shifted, steps, 0), abs(lag)
 
 
-def _bias_fault(
-    population: Population, sums: list[Tensor], left: NDArray[np.uint8], right: NDArray[np.uint8], steps: int
-) -> str | None:
-    """A bias of one channel that is off by a constant, if that explains all differences."""
-    channels = np.flatnonzero((left != right).any(axis=(0, 1, 3, 4)))
-    if len(channels) != 1 or population.kind != "lif" or population.lif is None:
+def _total(sums: list[Tensor]) -> Tensor:
+    return torch.stack(sums).sum(dim=0).to(torch.int32)
+
+
+def _push(population: Population) -> Tensor | None:
+    """The bias in weight units, (C', 1, 1) or (C', H', W') int32."""
+    bias = population.physical_bias()
+    if bias is None:
         return None
-    channel, r = int(channels[0]), population.layout
-    phases = slice(channel * r * r, (channel + 1) * r * r)
-    total = torch.stack(sums).sum(dim=0).to(torch.int32)[:, phases]
-    wanted = to_physical(right, r)[:, :, phases]
-    whole = population.bias if population.bias is not None else np.zeros(population.shape[0], dtype=np.int32)
-    for change in sorted((c for c in range(-LARGEST_BIAS_FAULT, LARGEST_BIAS_FAULT + 1) if c), key=abs):
-        one = Population("one", "lif", (1, *population.shape[1:]), None, whole[[channel]] + change, r)
-        if np.array_equal(_stream(one, population.lif, total, steps, 0), wanted):
-            return f"bias: that of channel {channel} seems to differ by {change:+d}"
-    return None
+    push = torch.from_numpy(bias.astype(np.int32))
+    return push if push.ndim == 3 else push[:, None, None]
 
 
 def _shifted(part: Tensor, lag: int) -> Tensor:
@@ -126,19 +164,16 @@ def _shifted(part: Tensor, lag: int) -> Tensor:
     return moved
 
 
-def _stream(population: Population, params: Lif, total: Tensor, steps: int, late: int | None) -> NDArray[np.uint8]:
+def _stream(population: Population, total: Tensor, steps: int, late: int | None) -> NDArray[np.uint8]:
     """Spikes (N, T, C', H', W') of one unbroken run with a reset `late` steps into each sample (None: no reset).
 
     A reset leaves nothing behind, so every stretch between two of them is a run of its own.
     """
-    bias = population.physical_bias()
-    push = None
-    if bias is not None:
-        push = torch.from_numpy(bias.astype(np.int32))
-        push = push if push.ndim == 3 else push[:, None, None]
+    assert population.lif is not None
     cuts = [] if late is None else list(range(late or steps, len(total), steps))
+    push = _push(population)
     stretches = torch.tensor_split(total, cuts)
-    spikes = torch.cat([lif(stretch[None], params, push)[0] for stretch in stretches])
+    spikes = torch.cat([lif(stretch[None], population.lif, push)[0] for stretch in stretches])
     result: NDArray[np.uint8] = spikes.unflatten(0, (-1, steps)).numpy()
     return result
 

@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 
 from export.errors import NeurosegError
 
-
 # In the order of use; a command that is not listed comes last.
 ORDER = (
     *("demo", "describe", "train", "eval"),

@@ -9,11 +9,13 @@ import typer
 
 from neuroseg.cli.app import BundlePath, Deadline, Json, NoVerify, Out, app, fail_on_mismatch, warn_no_verify
 
+SIDE_HELP = "float, folded, slayer, int, lava, lava-fast or loihi2."
+
 
 @app.command(epilog="Example: neuroseg simulate runs/first.bundle --backend lava --samples 2")
 def simulate(
     bundle: BundlePath,
-    backend: Annotated[str, typer.Option(help="int, lava or lava-fast.")] = "int",
+    backend: Annotated[str, typer.Option(help="int, lava, lava-fast or loihi2.")] = "int",
     samples: Annotated[int | None, typer.Option(help="Test vectors to run; default all.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the spikes in this .npz file.")] = None,
     deadline: Deadline = None,
@@ -43,8 +45,8 @@ def simulate(
 @app.command(epilog="Example: neuroseg parity runs/first.bundle --left slayer --right lava --samples 2 --json")
 def parity(
     bundle: BundlePath,
-    left: Annotated[str, typer.Option(help="slayer, int, lava or lava-fast.")] = "slayer",
-    right: Annotated[str, typer.Option(help="slayer, int, lava or lava-fast.")] = "lava",
+    left: Annotated[str, typer.Option(help=SIDE_HELP)] = "slayer",
+    right: Annotated[str, typer.Option(help=SIDE_HELP)] = "lava",
     samples: Annotated[int, typer.Option(help="Test images to run, streamed back to back.")] = 2,
     deadline: Deadline = None,
     no_verify: NoVerify = False,
@@ -62,6 +64,63 @@ def parity(
     else:
         show_parity(result)
     fail_on_mismatch(result)
+
+
+@app.command(
+    epilog="Example: neuroseg ladder runs/first.bundle --rungs float,folded,slayer,int --out runs/first.ladder"
+)
+def ladder(
+    bundle: BundlePath,
+    samples: Annotated[int, typer.Option(help="Test images to run.")] = 2,
+    rungs: Annotated[
+        str, typer.Option(help="Comma-separated: float, folded, slayer, int, lava-fast, lava, loihi2.")
+    ] = "float,folded,slayer,int,lava-fast,lava",
+    out: Annotated[Path | None, typer.Option(help="Folder for ladder.json and the pictures.")] = None,
+    deadline: Deadline = None,
+    no_verify: NoVerify = False,
+    json: Json = False,
+) -> None:
+    """Compare each step from the trained network to Lava: mIoU, spikes, the first divergence and its cause.
+
+    The exit code is 1 if a spike differs from slayer on; float and folded differ a little, and the ladder says why.
+    """
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.ladder import ladder as run_ladder
+    from neuroseg.commands.ladder import show_ladder
+
+    warn_no_verify(no_verify)
+    chosen = [rung.strip() for rung in rungs.split(",") if rung.strip()]
+    result = run_ladder(bundle, chosen, samples, out=out, verify=not no_verify, deadline_s=deadline)
+    if json:
+        put_json(result)
+    else:
+        show_ladder(result, out)
+    fail_on_mismatch(result)
+
+
+@app.command(epilog="Example: neuroseg verify runs/first.bundle --backend int --backend lava-fast")
+def verify(
+    bundle: BundlePath,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="int, lava or lava-fast; may be given again. Default int and lava.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Test vectors to replay; default all.")] = None,
+    deadline: Deadline = None,
+    no_verify: NoVerify = False,
+    json: Json = False,
+) -> None:
+    """Check a bundle from its files alone: hashes, numbers, delays, and every recorded spike; exit code 1 if one fails."""
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.verifying import show_verdict, verify_bundle
+
+    warn_no_verify(no_verify)
+    verdict = verify_bundle(bundle, backend or ("int", "lava"), samples, hashes=not no_verify, deadline_s=deadline)
+    if json:
+        put_json(verdict.to_json())
+    else:
+        show_verdict(verdict)
+    if not verdict.holds:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: neuroseg demo --out runs/demo --json")

@@ -9,12 +9,20 @@ from typing import Any
 
 from export.bundle import Bundle, is_bundle, open_bundle
 from export.files import check_writable
-from export.parity.compare import class_maps
 from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.exporting import export_run, summarise
-from neuroseg.commands.parity import compare_scored, run_side
+from neuroseg.commands.parity import compare_scored
 from neuroseg.commands.picture import draw_samples
-from neuroseg.commands.reference import Samples, Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
+from neuroseg.commands.reference import (
+    Samples,
+    Spikes,
+    inputs_of,
+    load_samples,
+    maps_of,
+    quantized_module,
+    slayer_spikes,
+)
+from neuroseg.commands.sides import run_side
 from neuroseg.config import load_config
 from neuroseg.train import train
 
@@ -54,7 +62,7 @@ def demo(
     results, on_lava = _compare_all(bundle, samples, reference, images)
     say("4/4 drawing ...")
     png = out / "demo.png"
-    maps = [class_maps(bundle.graph, side) for side in (reference, on_lava)]
+    maps = [maps_of(bundle.graph, side, samples) for side in (reference, on_lava)]
     draw_samples(png, samples, {"SLAYER (torch)": maps[0], "Lava": maps[1]}, min(PICTURES, len(maps[1])))
     result = {
         "miou_torch": results["lava-fast"]["miou_left"],

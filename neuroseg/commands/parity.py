@@ -10,21 +10,12 @@ import numpy as np
 from export.bundle import Bundle, open_bundle
 from export.errors import UsageError
 from export.files import check_parent, replacing
-from export.parity.compare import class_maps, compare
-from export.simulate import BACKENDS, simulate
-from neuroseg.commands.console import progress, say, show
-from neuroseg.commands.reference import (
-    Samples,
-    Spikes,
-    inputs_of,
-    load_samples,
-    quantized_module,
-    score,
-    slayer_spikes,
-)
-from neuroseg.metrics import pixel_agreement
-
-SIDES = ("slayer", *BACKENDS)
+from export.parity.compare import Explain, compare
+from export.parity.diagnose import diagnose
+from export.simulate import check_backend
+from neuroseg.commands.console import say, show
+from neuroseg.commands.reference import Samples, Spikes, agreement, maps_of, score
+from neuroseg.commands.sides import SIDES, check_side, open_sides, run_side
 
 
 def parity(
@@ -32,42 +23,37 @@ def parity(
 ) -> dict[str, Any]:
     """Run the first test images through two backends and compare every spike; returns the parity JSON.
 
-    The trained module turns the images into the spikes of the input populations; both sides get these.
+    The trained module turns the images into the spikes of the input populations; all backends get these.
     """
     for side in (left, right):
-        if side not in SIDES:
-            raise UsageError(f"unknown side '{side}'; choose from {', '.join(SIDES)}.")
+        check_side(side)
     bundle = open_bundle(path, verify=verify)
-    config, model = quantized_module(path / "model", bundle.json("quantization.json"))
-    images = load_samples(config, samples)
-    with progress("slayer") as on_progress:
-        spikes = slayer_spikes(model, images.images, on_progress)
-    sides = {
-        side: spikes if side == "slayer" else run_side(bundle, inputs_of(bundle.graph, spikes), side, deadline_s)
-        for side in (left, right)
-    }
-    return compare_scored(bundle, images, sides[left], sides[right], (left, right))
+    sides = open_sides(bundle, (left, right), samples, deadline_s=deadline_s)
+    spikes = {
+        side: sides.run(side) for side in sorted({left, right}, key=SIDES.index)
+    }  # modules first: they give inputs
+    explain = sides.explain(left, right)
+    return compare_scored(bundle, sides.samples, spikes[left], spikes[right], (left, right), explain)
 
 
 def compare_scored(
-    bundle: Bundle, samples: Samples, left: Spikes, right: Spikes, names: tuple[str, str]
+    bundle: Bundle,
+    samples: Samples,
+    left: Spikes,
+    right: Spikes,
+    names: tuple[str, str],
+    explain: Explain = diagnose,
 ) -> dict[str, Any]:
-    """Parity JSON with mIoU and pixel agreement."""
-    result = compare(bundle.graph, left, right, names)
-    maps = class_maps(bundle.graph, left), class_maps(bundle.graph, right)
+    """Parity JSON with mIoU and pixel agreement, both at the masks' size."""
+    result = compare(bundle.graph, left, right, names, explain)
+    maps = maps_of(bundle.graph, left, samples), maps_of(bundle.graph, right, samples)
     miou_left, miou_right = (score(side, samples) for side in maps)
     return {
         **result,
         "miou_left": miou_left,
         "miou_right": miou_right,
-        "pixel_agreement": pixel_agreement(*maps),
+        "pixel_agreement": agreement(*maps, samples),
     }
-
-
-def run_side(bundle: Bundle, inputs: Spikes, backend: str, deadline_s: float | None = None) -> Spikes:
-    """Spikes of one backend, with a progress bar."""
-    with progress(backend) as on_progress:
-        return simulate(bundle.graph, bundle.network, inputs, backend, deadline_s=deadline_s, on_progress=on_progress)
 
 
 def show_parity(result: dict[str, Any]) -> None:
@@ -107,8 +93,7 @@ def simulate_bundle(
     out      .npz that gets spikes/<population> and readout
     returns  JSON-ready summary with the parity of recorded against simulated spikes
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"unknown backend '{backend}'; choose one of {', '.join(BACKENDS)}.")
+    check_backend(backend)
     if out is not None:
         check_parent(out)
     bundle = open_bundle(path, verify=verify)

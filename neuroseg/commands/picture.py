@@ -1,50 +1,162 @@
-"""Pictures of class maps."""
+"""Pictures of class maps and of how classes fare."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from export.files import replacing
 from neuroseg.commands.reference import Samples
+from neuroseg.metrics import VOID
 
 CELL_INCHES = 1.9
+TITLE_INCHES = 0.35  # above the first row
+LABEL_INCHES = 0.2  # under each row
 DOTS = 130
+MOST_ROWS = 6
+BAR_INCHES = 0.16
+BLACK, WHITE, RED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.8, 0.0, 0.0)
+
+Map = NDArray[np.int64]
+IouPerClass: TypeAlias = Sequence[float | None]
 
 
-def draw_samples(path: Path, samples: Samples, maps: Mapping[str, NDArray[np.int64]], count: int) -> None:
+def draw_samples(path: Path, samples: Samples, maps: Mapping[str, Map], count: int) -> None:
     """A row per image: image, truth, one column per class map, and where the last two maps differ.
 
-    maps  title -> (N, H, W)
+    maps  title -> (N, H, W), at the masks' size
     """
     last = list(maps.values())[-2:]
-    columns = ["image", "truth", *maps, "difference"]
-    figure = Figure(figsize=(CELL_INCHES * len(columns), CELL_INCHES * count + 0.35), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(count, len(columns), squeeze=False)
+    figure, axes = _grid(["image", "truth", *maps, "difference"], count, samples)
     for row in range(count):
-        different = int(np.count_nonzero(last[0][row] != last[-1][row]))
-        panels = [samples.masks[row], *(values[row] for values in maps.values())]
-        axes[row][0].imshow(samples.images[row].permute(1, 2, 0).numpy(), interpolation="nearest")
-        for axis, panel in zip(axes[row][1:-1], panels, strict=True):
-            axis.imshow(
-                panel,
-                cmap="tab20" if samples.classes > 2 else "gray",
-                vmin=0,
-                vmax=max(samples.classes - 1, 1),
-                interpolation="nearest",
-            )
-        axes[row][-1].imshow(last[0][row] != last[-1][row], cmap="Reds", vmin=0, vmax=1, interpolation="nearest")
-        axes[row][-1].set_xlabel(f"{different} pixels", fontsize=8)
-        for axis, title in zip(axes[row], columns, strict=True):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if row == 0:
-                axis.set_title(title, fontsize=9)
+        _classes(axes[row], samples, row, maps)
+        _difference(axes[row][-1], samples, row, last[0], last[-1])
+    _save(figure, path)
+
+
+def draw_disagreement(path: Path, samples: Samples, maps: Mapping[str, Map], pairs: Sequence[tuple[str, str]]) -> None:
+    """A row per image, at most six: image, truth, the maps of `pairs[0]`, and where the maps of each pair differ.
+
+    maps   rung -> (N, H, W), at the masks' size
+    pairs  the first is (first rung, last rung)
+    """
+    count = min(len(samples.images), MOST_ROWS)
+    shown = {name: maps[name] for name in pairs[0]}
+    titles = [f"{left} differs\nfrom {right}" for left, right in pairs]
+    figure, axes = _grid(["image", "truth", *shown, *titles], count, samples, titles=2)
+    for row in range(count):
+        _classes(axes[row], samples, row, shown)
+        for axis, (left, right) in zip(axes[row][2 + len(shown) :], pairs, strict=True):
+            _difference(axis, samples, row, maps[left], maps[right])
+    _save(figure, path)
+
+
+def draw_iou(path: Path, names: Sequence[str], ious: Mapping[str, IouPerClass]) -> None:
+    """Bars per class: how much the IoU of each rung differs from the first, in percentage points.
+
+    ious  rung -> IoU per class, None for a class that neither occurs nor is predicted
+    """
+    first, rest = next(iter(ious)), dict(list(ious.items())[1:])
+    groups = _merged(rest)
+    thick, places, widest = 0.8 / max(len(groups), 1), np.arange(len(names)), 0.01
+    figure = Figure(figsize=(7.0, 1.0 + (BAR_INCHES * len(groups) + 0.2) * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for index, (label, values) in enumerate(groups):
+        deltas = [np.nan if a is None or b is None else 100 * (b - a) for a, b in zip(ious[first], values, strict=True)]
+        widest = max(widest, *(abs(delta) for delta in deltas if not np.isnan(delta)), 0.0)
+        bars = axis.barh(places + (index - (len(groups) - 1) / 2) * thick, np.nan_to_num(deltas), thick, label=label)
+        labels = ["" if np.isnan(delta) else f"{delta:+.2f}" for delta in deltas]
+        axis.bar_label(bars, labels, padding=3, fontsize=6)
+    told = ["absent" if iou is None else f"IoU {iou:.3f}" for iou in ious[first]]
+    axis.set_yticks(places, [f"{name}\n{what}" for name, what in zip(names, told, strict=True)], fontsize=7)
+    axis.invert_yaxis()
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_xlim(-1.3 * widest, 1.3 * widest)
+    axis.set_xlabel(f"IoU minus that of {first}, percentage points", fontsize=8)
+    axis.tick_params(axis="x", labelsize=7)
+    figure.legend(fontsize=7, loc="outside upper center", ncols=2, frameon=False)
+    _save(figure, path)
+
+
+def _merged(ious: Mapping[str, IouPerClass]) -> list[tuple[str, IouPerClass]]:
+    """Neighbouring rungs of equal IoUs share their bars: (label, IoU per class)."""
+    groups: list[tuple[str, IouPerClass]] = []
+    for rung, values in ious.items():
+        if groups and list(groups[-1][1]) == list(values):
+            groups[-1] = f"{groups[-1][0]}, {rung}", values
+        else:
+            groups.append((rung, values))
+    return groups
+
+
+def _grid(columns: Sequence[str], rows: int, samples: Samples, titles: int = 1) -> tuple[Figure, Any]:
+    """A figure of image cells with column titles, in the shape of the masks; and a legend of the classes where it helps."""
+    tall = samples.size[0] / samples.size[1]
+    legend = samples.classes > 2 and len(samples.class_names) == samples.classes
+    names_per_row = max(1, round(1.3 * len(columns)))
+    lines = -(-samples.classes // names_per_row) if legend else 0
+    height = (CELL_INCHES * tall + LABEL_INCHES) * rows + TITLE_INCHES * titles + 0.22 * lines
+    figure = Figure(figsize=(CELL_INCHES * len(columns), height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, len(columns), squeeze=False)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
+    if legend:
+        colours = _palette(samples)
+        patches = [
+            Patch(facecolor=c, edgecolor="gray", label=n) for c, n in zip(colours, samples.class_names, strict=True)
+        ]
+        figure.legend(handles=patches, loc="outside lower center", ncols=names_per_row, fontsize=7, frameon=False)
+    return figure, axes
+
+
+def _classes(axes: Any, samples: Samples, row: int, maps: Mapping[str, Map]) -> None:
+    """Image, truth and class maps of one sample, in the first cells of a row."""
+    axes[0].imshow(samples.images[row].permute(1, 2, 0).numpy(), interpolation="nearest")
+    panels = [samples.masks[row], *(values[row] for values in maps.values())]
+    for axis, panel in zip(axes[1:], panels, strict=False):
+        axis.imshow(_painted(panel, samples), interpolation="nearest")
+
+
+def _difference(axis: Any, samples: Samples, row: int, left: Map, right: Map) -> None:
+    """Red where two maps differ, black where the truth is void; the number of pixels under it."""
+    known = samples.masks[row] != VOID
+    different = (left[row] != right[row]) & known
+    cell = np.full((*different.shape, 3), WHITE)
+    cell[different], cell[~known] = RED, BLACK
+    axis.imshow(cell, interpolation="nearest")
+    axis.set_xlabel(f"{np.count_nonzero(different):,} of {np.count_nonzero(known):,} pixels", fontsize=7)
+
+
+def _painted(classes: NDArray[np.int64], samples: Samples) -> NDArray[np.float64]:
+    """(H, W) class map -> (H, W, 3) colours; void is black."""
+    colours = np.array([*_palette(samples), BLACK])
+    painted: NDArray[np.float64] = colours[np.where(classes == VOID, samples.classes, classes)]
+    return painted
+
+
+def _palette(samples: Samples) -> list[tuple[float, float, float]]:
+    """One colour per class: the data set's own; else black and white for two classes, and a table for more."""
+    if samples.colours is not None:
+        return [(r / 255, g / 255, b / 255) for r, g, b in samples.colours]
+    if samples.classes <= 2:
+        return [BLACK, WHITE][: samples.classes]
+    table = matplotlib.colormaps["tab20"]
+    return [table(index % table.N)[:3] for index in range(samples.classes)]
+
+
+def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DOTS, format="png")

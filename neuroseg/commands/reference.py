@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from torch import nn
 
 from export.errors import FileFormatError, UsageError
 from export.graph import Graph
+from export.parity.compare import class_scores
 from neuroseg.commands.console import Report
 from neuroseg.config import Config
-from neuroseg.metrics import confusion_matrix, miou
+from neuroseg.metrics import VOID, class_map, confusion_matrix, miou, pixel_agreement
 from neuroseg.models import quantized, record_spikes
 from neuroseg.train import dataset, load_run
 
@@ -25,11 +27,26 @@ Spikes = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Test images (N, 3, H, W) and their masks (N, H, W)."""
+    """Test images (N, 3, H, W) and their masks (N, H', W'), which may be larger than the images.
+
+    class_names  in mask order
+    colours      (r, g, b) 0..255 per class, as the data set draws them; None: it has no custom
+    """
 
     images: torch.Tensor
     masks: NDArray[np.int64]
     classes: int
+    class_names: tuple[str, ...] = ()
+    colours: tuple[tuple[int, int, int], ...] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H', W') of the masks: class maps are compared and drawn at this size."""
+        return self.masks.shape[1], self.masks.shape[2]
+
+    def first(self, count: int) -> Samples:
+        """The first samples only."""
+        return replace(self, images=self.images[:count], masks=self.masks[:count])
 
 
 def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples:
@@ -42,7 +59,7 @@ def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples
     pairs = [items[i] for i in range(count)]
     images = torch.stack([image for image, _ in pairs])
     masks = np.stack([np.asarray(mask) for _, mask in pairs]).astype(np.int64)
-    return Samples(images, masks, config.data.classes)
+    return Samples(images, masks, items.classes, tuple(items.class_names), getattr(items, "colours", None))
 
 
 def quantized_module(folder: Path, quantization: dict[str, Any]) -> tuple[Config, nn.Module]:
@@ -58,9 +75,14 @@ def quantized_module(folder: Path, quantization: dict[str, Any]) -> tuple[Config
 
 def slayer_spikes(model: nn.Module, images: torch.Tensor, on_progress: Report | None = None) -> Spikes:
     """Spikes of every population, computed by SLAYER's own code: name -> uint8 (N, T, C, H, W)."""
+    return spikes_of(model, images, stock=True, on_progress=on_progress)
+
+
+def spikes_of(model: nn.Module, images: torch.Tensor, *, stock: bool, on_progress: Report | None = None) -> Spikes:
+    """Spikes of every population: name -> uint8 (N, T, C, H, W). stock: by SLAYER's own code, else by the training's."""
     parts: dict[str, list[NDArray[np.uint8]]] = {}
     for first in range(0, len(images), BATCH):
-        _, spikes = record_spikes(model, images[first : first + BATCH], stock=True)
+        _, spikes = record_spikes(model, images[first : first + BATCH], stock=stock)
         for name, values in spikes.items():
             parts.setdefault(name, []).append(values)
         if on_progress is not None:
@@ -73,6 +95,18 @@ def inputs_of(graph: Graph, spikes: Spikes) -> Spikes:
     return {population.name: spikes[population.name] for population in graph.inputs}
 
 
+def maps_of(graph: Graph, spikes: Mapping[str, NDArray[np.uint8]], samples: Samples) -> NDArray[np.int64]:
+    """Class maps (N, H', W') at the masks' size."""
+    maps: NDArray[np.int64] = class_map(class_scores(graph, spikes), samples.size).numpy()
+    return maps
+
+
 def score(maps: NDArray[np.int64], samples: Samples) -> float:
-    """Data-set mIoU of class maps (N, H, W)."""
+    """Data-set mIoU of class maps (N, H', W')."""
     return miou(confusion_matrix(maps, samples.masks[: len(maps)], samples.classes))
+
+
+def agreement(left: NDArray[np.int64], right: NDArray[np.int64], samples: Samples) -> float:
+    """Share of pixels, void aside, to which two sides give the same class."""
+    known = samples.masks[: len(left)] != VOID
+    return pixel_agreement(left[known], right[known])

@@ -5,7 +5,7 @@ This is the reference that parity compares the compiler's graph with, so it fold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
 import torch
@@ -44,6 +44,28 @@ def quantized(model: nn.Module, weight_scale: Mapping[str, float], v_th: Mapping
     return copy
 
 
+def folded_module(model: nn.Module, synapses: Iterable[str] | None = None) -> nn.Module:
+    """A copy in eval mode whose norms are folded into real weights, in float32; nothing is rounded to the chip's integers.
+
+    synapses  dotted names of those to fold, such as the keys of `weight_scale` in `quantized`; None: all that have a norm.
+              The others (the host's image path, in a bundle) stay as trained
+
+    Raises QuantizeError for unknown names.
+    """
+    copy = deepcopy(model).eval()
+    containers = {f"{name}.conv": module for name, module in copy.named_modules() if isinstance(module, ConvNorm)}
+    names = list(containers) if synapses is None else list(synapses)
+    _check_names(copy, dict.fromkeys(names), (SynapseConv, SynapseConvT), "synapse")
+    for name in names:
+        container = _container(copy, name)
+        weight, bias = folded(container)
+        conv = container.conv
+        conv.weight = nn.Parameter(weight.to(conv.weight), requires_grad=False)
+        if container.norm is not None:
+            container.norm = ChannelBias(bias.to(conv.weight))  # type: ignore[assignment]  # same slot
+    return copy
+
+
 def folded(container: ConvNorm) -> tuple[Tensor, Tensor]:
     """Weights (as stored) and bias (out,) after folding the norm, in float64.
 
@@ -69,11 +91,7 @@ def _per_weight(channels: Tensor, conv: SynapseConv | SynapseConvT) -> Tensor:
 
 
 def _quantize_synapse(model: nn.Module, name: str, scale: float) -> None:
-    container = model.get_submodule(name.rpartition(".")[0])
-    if not isinstance(container, ConvNorm):
-        raise QuantizeError(
-            f"synapse '{name}' is not inside a ConvNorm, so the norm that follows it is not known; wrap it in one"
-        )
+    container = _container(model, name)
     if not scale > 0:
         raise QuantizeError(f"synapse '{name}': weight scale {scale} is not positive")
     weight, bias = folded(container)
@@ -85,6 +103,16 @@ def _quantize_synapse(model: nn.Module, name: str, scale: float) -> None:
     conv.weight = nn.Parameter((integers / WEIGHT_UNIT).to(conv.weight), requires_grad=False)
     if container.norm is not None:
         container.norm = ChannelBias((biases / WEIGHT_UNIT).to(conv.weight))  # type: ignore[assignment]  # same slot
+
+
+def _container(model: nn.Module, synapse: str) -> ConvNorm:
+    """The ConvNorm around a synapse."""
+    container = model.get_submodule(synapse.rpartition(".")[0])
+    if not isinstance(container, ConvNorm):
+        raise QuantizeError(
+            f"synapse '{synapse}' is not inside a ConvNorm, so the norm that follows it is not known; wrap it in one"
+        )
+    return container
 
 
 def _quantize_neuron(model: nn.Module, name: str, mantissa: int) -> None:
