@@ -9,9 +9,13 @@ from export.execute.integer import run_integer
 from export.passes.quantize import scale_groups
 from export.pipeline import compile_module
 from neuroseg.models import quantized, record_spikes
-from neuroseg.models.blocks import Cell, ConvNorm, conv_norm
+from neuroseg.models.blocks import ConvNorm
+from neuroseg.models.norm import Tdbn
 from neuroseg.models.quantize_aware import QuantizeAware
 from neuroseg.models.rounding import EVEN, rounded
+from neuroseg.models.synapse import SynapseConv, SynapseConvT
+
+UP = ConvNorm(SynapseConvT(4, 6, 2, stride=2, groups=2), Tdbn(6, 0.5))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -28,6 +32,9 @@ def test_a_network_in_integer_mode_fires_exactly_as_its_export(seed):
         **compiled.quantization.scale,
         **{name.rpartition(".")[0]: s for name, s in compiled.quantization.weight_scale.items()},
     }
+    again = quantized(model, compiled.quantization.weight_scale, compiled.quantization.v_th)  # of one in integer mode
+    _, same = record_spikes(again, images(3), stock=True)
+    assert all(np.array_equal(same[name], wanted[name]) for name in wanted)
     inputs = {p.name: got[p.name] for p in compiled.graph.inputs}
     on_chip = run_integer(compiled.graph, inputs)
     assert all(np.array_equal(on_chip[name], got[name]) for name in on_chip)
@@ -61,12 +68,15 @@ def test_statistics_stand_still_in_integer_mode():
     assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
 
 
-def test_folding_agrees_with_norm_after_convolution_for_plain_and_transposed():
-    container = conv_norm(Cell(), 3, 4, 3).eval()
-    assert isinstance(container, ConvNorm)
-    container.norm.running_mean.uniform_(-1, 1)
-    container.norm.running_var.uniform_(0.5, 2)
-    x = torch.rand(1, 2, 3, 5, 5)
-    weight, bias = container.folded()
-    y = container.conv.currents(x, weight.float()) + bias.float().view(-1, 1, 1)
-    assert torch.allclose(y, container(x), atol=1e-5)
+@pytest.mark.parametrize("container", [ConvNorm(SynapseConv(4, 6, 3, padding=1, groups=2), Tdbn(6, 0.5)), UP])
+def test_folding_agrees_with_norm_after_convolution_for_plain_and_transposed(container):
+    container = container.eval()
+    with torch.no_grad():
+        container.norm.running_mean.uniform_(-1, 1)
+        container.norm.running_var.uniform_(0.5, 2)
+        container.norm.gain.uniform_(0.5, 2)
+        container.norm.shift.uniform_(-1, 1)
+        x = torch.rand(1, 2, 4, 5, 5)
+        weight, bias = container.folded()
+        y = container.conv.currents(x, weight.float()) + bias.float().view(-1, 1, 1)
+        assert torch.allclose(y, container(x), atol=1e-5)

@@ -59,6 +59,7 @@ def folded_module(model: nn.Module, synapses: Iterable[str] | None = None) -> nn
     for name in names:
         container = _container(copy, name)
         weight, bias = folded(container)
+        container.weight_scale = None
         conv = container.conv
         conv.weight = nn.Parameter(weight.to(conv.weight), requires_grad=False)
         if container.norm is not None:
@@ -67,27 +68,10 @@ def folded_module(model: nn.Module, synapses: Iterable[str] | None = None) -> nn
 
 
 def folded(container: ConvNorm) -> tuple[Tensor, Tensor]:
-    """Weights (as stored) and bias (out,) after folding the norm, in float64.
-
-    w' = w gain / sqrt(var + eps),   b' = shift - mean gain / sqrt(var + eps)
-    """
-    conv, norm = container.conv, container.norm
-    weight: Tensor = conv.weight.detach().double()
-    if norm is None:
-        return weight, torch.zeros(conv.out_channels, dtype=torch.float64)
-    parts = norm.describe()
-    gain, shift, mean, var = (parts[key].double() for key in ("gain", "shift", "mean", "var"))
-    deviation = torch.sqrt(var + norm.eps)
-    return weight * _per_weight(gain, conv) / _per_weight(deviation, conv), shift - mean * gain / deviation
-
-
-def _per_weight(channels: Tensor, conv: SynapseConv | SynapseConvT) -> Tensor:
-    """A value per output channel, shaped to multiply the stored weights."""
-    if isinstance(conv, SynapseConv):
-        return channels.view(-1, 1, 1, 1, 1)
-    # A transposed convolution stores (in, out / groups, ...): the rows of group g reach the outputs g (out / groups) + j.
-    rows = channels.view(conv.groups, -1).repeat_interleave(conv.in_channels // conv.groups, dim=0)
-    return rows[:, :, None, None, None]
+    """Weights (as stored) and bias (out,) after folding the norm, in float64 and without gradient; no norm: no bias."""
+    with torch.no_grad():
+        weight, bias = container.folded()
+    return weight, torch.zeros(container.conv.out_channels, dtype=torch.float64) if bias is None else bias
 
 
 def _quantize_synapse(model: nn.Module, name: str, scale: float) -> None:
@@ -99,6 +83,7 @@ def _quantize_synapse(model: nn.Module, name: str, scale: float) -> None:
     biases = torch.round(bias * scale)
     _check_range(f"a weight of synapse '{name}'", integers, WEIGHT_RANGE, scale)
     _check_range(f"a bias of synapse '{name}'", biases, BIAS_RANGE, scale)
+    container.weight_scale = None  # a network that was trained quantisation-aware may still be in integer mode
     conv = container.conv
     conv.weight = nn.Parameter((integers / WEIGHT_UNIT).to(conv.weight), requires_grad=False)
     if container.norm is not None:
