@@ -23,8 +23,8 @@ from neuroseg.commands.reference import (
     slayer_spikes,
 )
 from neuroseg.commands.sides import run_side
+from neuroseg.commands.training import train_config
 from neuroseg.config import load_config
-from neuroseg.train import train
 
 STOCK_IMAGES = 2  # stock Lava is slow: it is the referee on these
 FAST_IMAGES = 40  # the same Lava processes with our Conv model
@@ -48,7 +48,7 @@ def demo(
     run, target = out / "run", out / "bundle"
     check_writable(target, is_bundle)  # before minutes of training
     say(f"1/4 training {config.train.epochs} epoch(s) on digits pasted on photographs ...")
-    trained = train(config, run)
+    trained = train_config(config, run)
     say(f"    test mIoU {trained['miou']:.4f} in floating point, {trained['train_time_s']:.0f} s")
     say("2/4 compiling for Loihi 2 ...")
     content = export_run(run, target)
