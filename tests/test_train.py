@@ -20,10 +20,11 @@ from lightning.pytorch import LightningModule
 from safetensors.torch import load_file, save_file
 
 from export.errors import FileFormatError, NeurosegError, UsageError
+from neuroseg.commands.training import integer_groups, train_config
 from neuroseg.config import Config, load_config
 from neuroseg.metrics import VOID, class_map, confusion_matrix, miou
 from neuroseg.models import build_model, lifs, record_spikes
-from neuroseg.train import dataset, load_run, train
+from neuroseg.train import dataset, evaluate, load_run, train
 from neuroseg.train.loss import class_weights, multi_scale_loss
 from neuroseg.train.task import SegmentationTask, learning_rate_factor
 
@@ -287,3 +288,35 @@ def test_weights_make_mistakes_in_a_rare_class_cost_more() -> None:
     plain = multi_scale_loss((wrong_in_rare,), mask) - multi_scale_loss(logits, mask)
     weighted = multi_scale_loss((wrong_in_rare,), mask, weights) - multi_scale_loss(logits, mask, weights)
     assert weighted > plain > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_mixed_precision_trains_and_its_integer_epochs_stay_exact(precision: str, tmp_path: Path) -> None:
+    changes = ["train.accelerator=gpu", f"train.precision={precision}", "train.epochs=3", "train.qat_epochs=1"]
+    config = load_config("mfs-tiny", changes)
+    metrics = train_config(config, tmp_path)
+    _, model = load_run(tmp_path)
+    task = SegmentationTask(model, load_config("mfs-tiny").train, groups=integer_groups(config))
+    assert task.aware is not None
+    task.aware.start()
+    assert evaluate(load_config("mfs-tiny"), task, "test")["miou"] == metrics["miou"]  # on the CPU, in float32
+
+
+def test_mixed_precision_without_a_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"precision = 16-mixed needs a GPU"):
+        load_config("mfs-tiny", ["train.precision=16-mixed"])  # its accelerator is the CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = load_config("mfs-tiny", ["train.precision=bf16-mixed", "train.accelerator=auto"])
+    with pytest.raises(UsageError, match=r"train.precision = bf16-mixed needs a GPU, and none is used here"):
+        train(config, tmp_path)
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing(tmp_path: Path) -> None:
+    weights = []
+    for workers in (0, 2):
+        train(load_config("mfs-tiny", ["train.epochs=2", f"train.workers={workers}"]), tmp_path / str(workers))
+        weights.append((tmp_path / str(workers) / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
