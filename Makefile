@@ -4,19 +4,36 @@ BIN := $(VENV)/bin
 DEPENDENCIES := $(VENV)/.dependencies-installed
 PROJECT := $(VENV)/.project-installed
 
-.PHONY: help demo test test-all check lock clean
+.PHONY: help setup demo docs camvid readme test test-all check lock clean
 .NOTPARALLEL:
 
 help:
+	@echo "make setup      the environment in .venv, and neuroseg in it; the other goals do this by themselves"
 	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
+	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; half an hour"
+	@echo "make readme     write the README's measured paragraph anew from benchmarks/results"
+	@echo "make docs       the documentation as a site; open build/site/index.html"
 	@echo "make test       checks and the quick tests"
 	@echo "make test-all   checks and all tests"
 	@echo "make check      ruff, ruff format, mypy"
 	@echo "make lock       write requirements/lock.txt anew from requirements.in"
 	@echo "make clean      remove the environment, the tools, build products and caches (not runs/)"
 
+setup: $(PROJECT)
+
 demo: $(PROJECT)
 	$(BIN)/neuroseg demo --out runs/demo
+
+camvid: $(PROJECT)
+	$(BIN)/python benchmarks/camvid_nano.py
+	$(BIN)/python scripts/readme_numbers.py
+
+readme: $(PROJECT)
+	$(BIN)/python scripts/readme_numbers.py
+
+# Material announces a future mkdocs in capitals unless told not to.
+docs: $(PROJECT)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 test: check
 	$(BIN)/python -m pytest -m "not slow" --durations=10

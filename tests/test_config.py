@@ -86,3 +86,35 @@ def test_a_wrong_override_is_named(override: str, message: str) -> None:
 def test_an_unknown_config_lists_the_shipped_ones() -> None:
     with pytest.raises(UsageError, match="neither a file nor a shipped config; shipped are: .*demo"):
         load_config("nothing")
+
+
+def test_a_quantisation_aware_phase_without_a_validation_is_refused():
+    with pytest.raises(UsageError, match=r"no validation falls into the last qat_epochs = 1 of 3 epochs"):
+        load_config("mfs-tiny", ["train.epochs=3", "train.val_every=2", "train.qat_epochs=1"])
+    assert load_config("mfs-tiny", ["train.epochs=4", "train.val_every=2", "train.qat_epochs=1"]).train.val_every == 2
+    with pytest.raises(UsageError, match="qat_epochs = 5 is more than epochs = 4"):
+        load_config("mfs-tiny", ["train.epochs=4", "train.qat_epochs=5"])
+
+
+def test_a_schedule_is_found_by_name_and_changed_by_key():
+    config = load_config("mfs-nano", ["train=paper-ddd17", "train.epochs=7", "train.step_epochs=2"])
+    assert (config.train.epochs, config.train.batch_size, config.train.step_epochs) == (7, 8, 2)
+    with pytest.raises(UsageError, match="no schedule is called 'paper'; shipped are: paper-camvid"):
+        load_config("mfs-nano", ["train=paper"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.digits_per_image=2", "unknown key 'data.digits_per_image'; valid keys are data.name, data.root"),
+        ("data.augment.flop=1", "did you mean 'data.augment.flip'"),
+        ("data.name=coco", "data.name is digits or camvid"),
+        ("data.size=[70, 96]", "70 is not a multiple of 8.*model.stem = 2.*use 64 or 72"),
+        ("model.blocks=[1, 2]", "blocks has 2 entries for 3 scales"),
+        ("train.precision=8", "train.precision"),
+        ("data.augment.scale=[2, 1]", "wrong order"),
+    ],
+)
+def test_wrong_keys_and_values_of_sections_are_named(change, message):
+    with pytest.raises(UsageError, match=message):
+        load_config("mfs-nano", [change])

@@ -80,8 +80,8 @@ def test_the_papers_protocol_trains_on_train_and_test_and_reports_on_val(folder)
         ("val", {"size": (6, 8)}, (6, 8), SIZE),
         ("test", {"size": (20, 24)}, (20, 24), SIZE),
         ("test", {"size": (6, 8), "label_size": (3, 4)}, (6, 8), (3, 4)),
-        ("train", {"size": (6, 8)}, (6, 8), (6, 8)),
-        ("train", {"size": (6, 8), "label_size": SIZE}, (6, 8), SIZE),
+        ("train", {"size": (6, 8)}, (6, 8), SIZE),
+        ("train", {"size": (6, 8), "label_size": (6, 8)}, (6, 8), (6, 8)),
         ("train", {"size": (6, 8), "augment": AUGMENT}, (6, 8), (6, 8)),
         ("val", {"size": (6, 8), "augment": AUGMENT}, (6, 8), (6, 8)),
     ],
@@ -99,7 +99,7 @@ def test_resizing_averages_images_and_picks_labels_under_the_same_centres(folder
     Image.fromarray(flat).save(folder / "trainannot" / "train_0.png")
     Image.fromarray((flat * 20)[..., None].repeat(3, 2)).save(folder / "train" / "train_0.png")
     (folder / "train.txt").write_text("train/train_0.png trainannot/train_0.png")
-    image, mask = CamVid(folder, "train", size=(2, 11))[0]
+    image, mask = CamVid(folder, "train", size=(2, 11), label_size=(2, 11))[0]
     assert mask.tolist() == [list(range(11))] * 2
     assert (image * 255 / 20).round().long().tolist() == [mask.tolist()] * 3
 

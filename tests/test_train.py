@@ -299,8 +299,7 @@ def test_mixed_precision_trains_and_its_integer_epochs_stay_exact(precision: str
     metrics = train_config(config, tmp_path)
     _, model = load_run(tmp_path)
     task = SegmentationTask(model, load_config("mfs-tiny").train, groups=integer_groups(config))
-    assert task.aware is not None
-    task.aware.start()
+    task.compute_in_integers()
     assert evaluate(load_config("mfs-tiny"), task, "test")["miou"] == metrics["miou"]  # on the CPU, in float32
 
 

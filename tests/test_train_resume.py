@@ -10,15 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from camvid_folder import write_camvid
 from interruptible import heed_interrupts
+from PIL import Image
 
 from export.errors import FileFormatError, UsageError
-from neuroseg.commands.training import evaluate_run, integer_groups, train_config
+from neuroseg.commands.training import evaluate_run, train_config
 from neuroseg.config import load_config
-from neuroseg.train import SegmentationTask, evaluate, load_run
 from neuroseg.train.checkpoints import read_state
 from neuroseg.train.data import EpochSampler
 
@@ -84,31 +85,78 @@ def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(epochs, whole
     out = tmp_path / "run"
     kill_after(epochs, out, data)
     assert epochs <= epochs_done(out) < 8
+    seconds_before = read_state(out / "checkpoints" / "last.ckpt")["train_time_s"]
     monkeypatch.setenv("NEUROSEG_DATA", str(data))
     metrics = train_config(load_config("mfs-tiny", CHANGES), out, resume=True)
     assert (out / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     wanted = json.loads((whole / "metrics.json").read_text())
     same = {key: value for key, value in metrics.items() if key != "train_time_s"}
     assert same == {key: wanted[key] for key in same}
+    at_last_epoch = read_state(out / "checkpoints" / "last.ckpt")["train_time_s"]
+    assert metrics["train_time_s"] >= at_last_epoch > seconds_before > 0  # of both parts
     assert metrics["best_epoch"] > 5  # chosen among the quantisation-aware epochs
 
 
-def test_resuming_a_finished_run_changes_nothing(whole, data, tmp_path, monkeypatch):
+def without_time(run: Path) -> dict:
+    return {k: v for k, v in json.loads((run / "metrics.json").read_text()).items() if k != "train_time_s"}
+
+
+def test_resuming_a_finished_run_changes_nothing_not_even_its_measures(whole, data, tmp_path, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(whole, out)
+    (out / "metrics.json").unlink()  # as if it had been killed while it measured the test split ...
+    (out / "weights.safetensors").unlink()
+    (out / "config.yaml").unlink()
+    (out / ".weights.safetensors.a1b2c3d4").write_text("half")  # ... or while it saved
     monkeypatch.setenv("NEUROSEG_DATA", str(data))
     train_config(load_config("mfs-tiny", CHANGES), out, resume=True)
     assert (out / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert without_time(out) == without_time(whole)
+    assert without_time(whole)["arithmetic"] == "integer"
+    assert not (out / ".weights.safetensors.a1b2c3d4").exists()
+
+
+def test_an_interrupted_training_is_not_started_over_by_accident(whole, data, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    (out / "checkpoints").mkdir(parents=True)
+    shutil.copy(whole / "checkpoints" / "last.ckpt", out / "checkpoints")
+    longer = (whole / "checkpoints" / "config.yaml").read_text().replace("epochs: 8", "epochs: 9")
+    (out / "checkpoints" / "config.yaml").write_text(longer)
+    before = (out / "checkpoints" / "last.ckpt").read_bytes()
+    monkeypatch.setenv("NEUROSEG_DATA", str(data))
+    with pytest.raises(
+        UsageError, match="interrupted after epoch 8 of 9. Go on with --resume, start over with --restart"
+    ):
+        train_config(load_config("mfs-tiny", CHANGES), out)
+    with pytest.raises(UsageError, match="not to be had here"):  # nothing is lost when the restart cannot begin
+        train_config(load_config("mfs-tiny", [*CHANGES, "train.accelerator=gpu"]), out, restart=True)
+    assert (out / "checkpoints" / "last.ckpt").read_bytes() == before
+    train_config(load_config("mfs-tiny", [*CHANGES, "train.epochs=1", "train.qat_epochs=0"]), out, restart=True)
+    assert without_time(out)["epochs"] == 1
+
+
+def test_labels_are_checked_before_anything_is_trained(data, tmp_path, monkeypatch):
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    label = broken / "camvid" / "testannot" / "test_7.png"
+    Image.fromarray(np.full((24, 32), 12, np.uint8)).save(label)
+    monkeypatch.setenv("NEUROSEG_DATA", str(broken))
+    with pytest.raises(UsageError, match=r"config section data: .*test_7.png.*12"):
+        train_config(load_config("mfs-tiny", CHANGES), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_needs_a_checkpoint_of_the_same_config(whole, data, tmp_path, monkeypatch):
     monkeypatch.setenv("NEUROSEG_DATA", str(data))
     with pytest.raises(UsageError, match="nothing to resume.*last.ckpt"):
         train_config(load_config("mfs-tiny", CHANGES), tmp_path / "new", resume=True)
+    assert not (tmp_path / "new").exists()
     out = tmp_path / "run"
     shutil.copytree(whole, out)
     with pytest.raises(UsageError, match=r"train.lr = 0.005, this config has 0.1"):
         train_config(load_config("mfs-tiny", [*CHANGES, "train.lr=0.1"]), out, resume=True)
+    with pytest.raises(UsageError, match=r"train.devices = 1, this config has 2"):  # the schedule counts steps
+        train_config(load_config("mfs-tiny", [*CHANGES, "train.devices=2"]), out, resume=True)
 
 
 class Payload:
@@ -136,6 +184,10 @@ def test_eval_scores_a_run_on_any_split(whole, data, monkeypatch):
     scores = {split: evaluate_run(whole, split) for split in ("train", "val", "test")}
     assert all(0 <= s["miou"] <= 1 and len(s["iou_per_class"]) == 11 and s["samples"] == 40 for s in scores.values())
     assert len({s["miou"] for s in scores.values()}) == 3
+    assert scores["test"]["miou"] == without_time(whole)["miou"], "eval and training measure the same network"
+    real = evaluate_run(whole, "test", real=True)
+    assert (scores["test"]["arithmetic"], real["arithmetic"]) == ("integer", "real")
+    assert real["miou"] != scores["test"]["miou"]
     with pytest.raises(UsageError, match="unknown split 'all'"):
         evaluate_run(whole, "all")
 
@@ -153,14 +205,8 @@ def test_two_processes_train_as_one(data, tmp_path, monkeypatch):
     assert written["miou"] == metrics["miou"]
     # Both processes counted: the whole test split stands behind the score, none of it twice.
     assert read_state(out / "checkpoints" / "last.ckpt")["global_step"] == 2 * 5  # 40 images, 2 processes, batches of 4
-    config, model = load_run(out)
-    groups = integer_groups(config)
     monkeypatch.setenv("NEUROSEG_DATA", str(data))
-    alone = evaluate(config, SegmentationTask(model, config.train, groups=groups), "test")
-    assert alone["miou"] != metrics["miou"]  # real numbers: the training ended in integers ...
-    task = SegmentationTask(model, config.train, groups=groups)
-    task.aware.start()
-    assert evaluate(config, task, "test")["miou"] == metrics["miou"]  # ... of which one process counts the same
+    assert evaluate_run(out, "test")["miou"] == metrics["miou"]  # one process counts the same
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ def train(
     overrides: Overrides = None,
     out: Out = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget an interrupted training in --out.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network: config.yaml, weights.safetensors and metrics.json in the RUN folder."""
@@ -46,7 +47,7 @@ def train(
     from neuroseg.commands.training import is_first_process, show_scores, train_config
     from neuroseg.config import load_config
 
-    metrics = train_config(load_config(config, overrides or ()), out, resume)
+    metrics = train_config(load_config(config, overrides or ()), out, resume=resume, restart=restart)
     if not is_first_process():
         return
     if json:
@@ -59,13 +60,14 @@ def train(
 def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    real: Annotated[bool, typer.Option("--real", help="In real numbers, also if it was trained for integers.")] = False,
     json: Json = False,
 ) -> None:
-    """Scores of trained weights in real numbers: mIoU, accuracy, IoU per class, firing rate of every population."""
+    """Scores of trained weights: mIoU, accuracy, IoU per class, firing rate of every population."""
     from neuroseg.commands.console import put_json
     from neuroseg.commands.training import evaluate_run, show_rates, show_scores
 
-    scores = evaluate_run(run, split)
+    scores = evaluate_run(run, split, real=real)
     if json:
         put_json(scores)
     else:

@@ -23,13 +23,15 @@ from neuroseg.models import build_model
 from neuroseg.train import SegmentationTask, evaluate, load_run
 from neuroseg.train import train as train_network
 
+ARITHMETIC = {"integer": "the chip's integers", "real": "real numbers; export rounds them to 8 bits"}
 
-def train_config(config: Config, out: Path, resume: bool = False) -> dict[str, Any]:
+
+def train_config(config: Config, out: Path, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
     """Train; the compiler says which populations share a scale when the last epochs are quantisation-aware."""
     groups = integer_groups(config) if config.train.qat_epochs else None
     several = config.train.devices * config.train.nodes > 1
     with _quiet_standard_output() if several else nullcontext():
-        return train_network(config, out, groups=groups, resume=resume)
+        return train_network(config, out, groups=groups, resume=resume, restart=restart)
 
 
 @contextmanager
@@ -57,17 +59,25 @@ def integer_groups(config: Config) -> list[dict[str, FanIn]]:
     return scale_groups(lower(fold_norm(trace(model, (3, *config.data.size)))))
 
 
-def evaluate_run(run: Path, split: str) -> dict[str, Any]:
-    """Scores of a RUN's weights on one split, in real numbers (JSON-ready)."""
+def evaluate_run(run: Path, split: str, *, real: bool = False) -> dict[str, Any]:
+    """Scores of a RUN's weights on one split (JSON-ready): with the chip's integers if that is how it was trained.
+
+    real  in real numbers in any case
+    """
     if split not in SPLITS:
         raise UsageError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}.")
     config, model = load_run(run)
-    return {"name": config.name, **evaluate(config, SegmentationTask(model, config.train), split)}
+    groups = integer_groups(config) if config.train.qat_epochs and not real else None
+    task = SegmentationTask(model, config.train, groups=groups)
+    if groups is not None:
+        task.compute_in_integers()
+    return {"name": config.name, **evaluate(config, task, split)}
 
 
 def show_scores(title: str, scores: dict[str, Any]) -> None:
     """What a training or an evaluation measured, as tables."""
     rows = [
+        ("arithmetic", ARITHMETIC[scores["arithmetic"]]),
         ("data-set mIoU", f"{scores['miou']:.4f}"),
         ("pixel accuracy", f"{scores['pixel_accuracy']:.4f}"),
         ("mIoU per image (MFS-Seg's definition, not comparable)", f"{scores['miou_per_image']:.4f}"),
@@ -77,10 +87,11 @@ def show_scores(title: str, scores: dict[str, Any]) -> None:
     if "train_time_s" in scores:
         rows += [
             ("best epoch", f"{scores['best_epoch']} of {scores['epochs']} (val mIoU {scores['best_val_miou']:.4f})"),
-            ("quantisation-aware", "yes: scores are of the integer network" if scores["quantisation_aware"] else "no"),
             ("seconds", f"{scores['train_time_s']:.0f}"),
         ]
     show(f"{title}, {scores['split']} split, {scores['samples']} images", ("what", "value"), rows)
+    if scores["protocol"] == "paper" and scores["split"] == "test":
+        say("protocol 'paper': the test split is the val split, on which the best epoch was chosen, as the paper does.")
     iou = [
         (name, "does not occur" if value is None else f"{value:.4f}")
         for name, value in zip(scores["class_names"], scores["iou_per_class"], strict=True)

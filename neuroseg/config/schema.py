@@ -21,7 +21,14 @@ class _Section(BaseModel):
 
 
 class DigitsConfig(_Section):
-    """Digits on photographs, embedded. size is (height, width) in pixels; samples are counted per split."""
+    """Digits on photographs, embedded: nothing is read from a disk.
+
+    size              (height, width) of images and masks in pixels
+    classes           2 (background, digit) or 11 (background, 0 to 9)
+    digits_per_image  digits that do not overlap
+    train_samples, val_samples, test_samples   images of each split; they share neither digits nor photographs' pixels
+    seed              of what is drawn
+    """
 
     name: Literal["digits"] = "digits"
     size: tuple[Side, Side] = (32, 32)
@@ -142,6 +149,8 @@ class ModelConfig(_Section):
 class TrainConfig(_Section):
     """Adam.
 
+    epochs       passes over the training split
+    lr, weight_decay   Adam's, at the start
     batch_size   images per step and device
     class_weight_power  loss weight of class c is (median share of pixels / share of c) to this power: 0 weighs all pixels
                  alike, 1 all classes. Rare classes need some: their neurons fall silent, and silence is no gradient
@@ -180,6 +189,12 @@ class TrainConfig(_Section):
         if self.val_every > self.epochs:
             raise ValueError(
                 f"val_every = {self.val_every} is more than epochs = {self.epochs}: nothing would be validated"
+            )
+        last_validated = self.epochs // self.val_every * self.val_every
+        if self.qat_epochs and last_validated <= self.epochs - self.qat_epochs:
+            raise ValueError(
+                f"no validation falls into the last qat_epochs = {self.qat_epochs} of {self.epochs} epochs with "
+                f"val_every = {self.val_every}; use a val_every that divides {self.epochs}"
             )
         if self.accelerator == "cpu" and self.precision != "32-true":
             raise ValueError(f"precision = {self.precision} needs a GPU; use 32-true, or accelerator = gpu")

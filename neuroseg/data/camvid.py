@@ -89,8 +89,8 @@ class CamVid(Dataset[tuple[Tensor, Tensor]]):
                 train and the test list (600) and reports on the val list (101), here both val and test: a score of the
                 checkpoint that was best on val is then optimistic, since it was chosen on the pictures it is scored on
     size        (H, W) of the images, bilinear with antialiasing; None: as in the files
-    label_size  (H, W) of the masks, nearest neighbour. None: for training (split train, or with `augment`) that of the
-                images; else as in the files, since scores are against the original labels
+    label_size  (H, W) of the masks, nearest neighbour. None: with `augment` that of the images; else as in the files,
+                since scores are against the original labels
     augment     random changes for training, or None
     seed        0 or more: of the augmentation, nothing else is random
 
@@ -121,7 +121,7 @@ class CamVid(Dataset[tuple[Tensor, Tensor]]):
         self.classes = len(CLASS_NAMES)
         folder = _checked_folder(Path(root))
         self.pairs = tuple(pair for name in _LISTS[protocol][split] for pair in _listed_pairs(folder / f"{name}.txt"))
-        if label_size is None and (augment is not None or split == "train"):
+        if label_size is None and augment is not None:
             label_size = size
         own = _own_size(self.pairs, all_equal=size is None or label_size is None)
         self.size = size or own

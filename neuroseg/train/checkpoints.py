@@ -16,7 +16,7 @@ from neuroseg.config import Config, dump_config, load_config
 
 FOLDER = "checkpoints"
 CONFIG = "config.yaml"
-ELSEWHERE = ("accelerator", "devices", "nodes", "workers")  # how a run is spread may change; what it computes may not
+ELSEWHERE = ("accelerator", "workers")  # where a run computes may change; what it computes may not
 
 
 class LatestBest(ModelCheckpoint):
@@ -90,6 +90,18 @@ class Checkpoints:
         """Its validation mIoU."""
         assert self._best.best_model_score is not None
         return float(self._best.best_model_score)
+
+    def check_free(self) -> None:
+        """UsageError when the folder holds an unfinished training, which starting over would destroy."""
+        last, config = self.folder / "last.ckpt", self.folder / CONFIG
+        if not last.is_file() or not config.is_file():
+            return
+        done, epochs = int(read_state(last)["epoch"]) + 1, load_config(config).train.epochs
+        if done < epochs:
+            raise UsageError(
+                f"'{self.folder}' holds a training that was interrupted after epoch {done} of {epochs}. Go on with --resume, "
+                "start over with --restart, or choose another --out."
+            )
 
     def begin(self) -> None:
         """Note what is trained here, for `resume`; checkpoints of an older run go."""

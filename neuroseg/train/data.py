@@ -38,12 +38,21 @@ class SegmentationData(Protocol):
         """One item."""
 
 
-def dataset(config: DigitsConfig | CamVidConfig, split: Split, augmented: bool = False) -> SegmentationData:
-    """The data set of a split. `augmented`: with the config's random changes, for training."""
+def dataset(
+    config: DigitsConfig | CamVidConfig, split: Split, *, training: bool = False, seed: int = 0
+) -> SegmentationData:
+    """The data set of a split.
+
+    training  with the config's random changes (drawn by `seed`), and masks of the images' size; else the items as they are,
+              and the labels of the files, which scores are against
+    """
     if isinstance(config, CamVidConfig):
-        augment = Augment(**config.augment.model_dump()) if augmented and config.augment is not None else None
+        augment = Augment(**config.augment.model_dump()) if training and config.augment is not None else None
+        label_size = config.size if training and augment is None else None
         root = data_folder(config.root)
-        return CamVid(root, split, protocol=config.protocol, size=config.size, augment=augment)
+        return CamVid(
+            root, split, protocol=config.protocol, size=config.size, label_size=label_size, augment=augment, seed=seed
+        )
     samples = {"train": config.train_samples, "val": config.val_samples, "test": config.test_samples}[split]
     return DigitsOnPhotos(split, config.size, config.classes, samples, config.seed, config.digits_per_image)
 
@@ -63,11 +72,25 @@ def data_folder(root: str) -> Path:
 
 
 def all_splits(config: Config) -> dict[Split, SegmentationData]:
-    """All three splits, the first augmented; UsageError for a data section that cannot be had, before anything is written."""
+    """All three splits, read and checked, the first for training; UsageError for a data section that cannot be had."""
     try:
-        return {split: dataset(config.data, split, augmented=split == "train") for split in SPLITS}
+        splits = {
+            split: dataset(config.data, split, training=split == "train", seed=config.train.seed) for split in SPLITS
+        }
+        for items in splits.values():
+            if isinstance(items, CamVid):
+                items.load()  # a wrong label is found now, not after an epoch
     except DataError as error:
         raise UsageError(f"config section data: {error}") from None
+    return splits
+
+
+def training_masks(config: Config) -> Tensor:
+    """All masks of the training split (N, H, W) uint8, of the images' size and without random changes."""
+    data = config.data
+    plain = data.model_copy(update={"augment": None}) if isinstance(data, CamVidConfig) else data
+    items = dataset(plain, "train", training=True)
+    return torch.stack([items[i][1].to(torch.uint8) for i in range(len(items))])
 
 
 class Drawn(Dataset[Item]):
@@ -120,7 +143,7 @@ class EpochSampler(Sampler[Key]):
         """Keys of one epoch."""
         order = list(range(self.count))
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
             order = torch.randperm(self.count, generator=generator).tolist()
         for index in order[self.rank :: self.processes][: len(self)]:
             yield self.epoch, index
@@ -131,7 +154,7 @@ def loader(config: Config, items: SegmentationData, *, shuffle: bool, rank: int,
     sampler = EpochSampler(len(items), config.train.seed, shuffle=shuffle, rank=rank, processes=processes)
     if not len(sampler):
         raise UsageError(f"{len(items)} images cannot be shared by {processes} processes; use fewer devices or nodes")
-    workers = config.train.workers
+    workers = config.train.workers if shuffle else 0  # what is scored stays in memory
     return DataLoader(
         Drawn(items),
         config.train.batch_size,

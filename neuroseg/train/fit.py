@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
@@ -26,7 +24,8 @@ from neuroseg.data import Split
 from neuroseg.models import build_model, parameter_count
 from neuroseg.models.quantize_aware import Groups
 from neuroseg.train.checkpoints import Checkpoints, read_state
-from neuroseg.train.data import SegmentationData, all_splits, dataset, loader
+from neuroseg.train.data import SegmentationData, all_splits, dataset, loader, training_masks
+from neuroseg.train.lines import EpochLines
 from neuroseg.train.loss import class_weights
 from neuroseg.train.run_folder import SCHEMA_VERSION, prepare_run, save_run
 from neuroseg.train.task import SegmentationTask
@@ -34,42 +33,48 @@ from neuroseg.train.task import SegmentationTask
 LOG_EVERY = 10  # training steps
 
 
-def train(config: Config, out: Path, *, groups: Groups | None = None, resume: bool = False) -> dict[str, Any]:
+def train(
+    config: Config, out: Path, *, groups: Groups | None = None, resume: bool = False, restart: bool = False
+) -> dict[str, Any]:
     """Train, keep the weights of the best validation mIoU, measure them on the test split, write the RUN folder.
 
-    groups  populations that share a scale (`export.passes.quantize.scale_groups`); needed when train.qat_epochs > 0
-    resume  go on from the last checkpoint in `out`, as if training had not been interrupted; UsageError if there is none,
-            or if it is of another config
+    groups   populations that share a scale (`export.passes.quantize.scale_groups`); needed when train.qat_epochs > 0
+    resume   go on from the last checkpoint in `out`, as if training had not been interrupted; UsageError if there is none,
+             or if it is of another config
+    restart  forget the checkpoints of an interrupted training in `out`; without it they are refused (UsageError)
 
-    Returns the measures that `metrics.json` holds beside hashes. The folder is checked before anything is computed
+    Returns the measures that `metrics.json` holds beside hashes. Folder and data are checked before anything is computed
     (UsageError). Ctrl-C raises NeurosegError after a clean stop: checkpoints stay, an older run's weights are untouched.
     With several devices or nodes every process returns the measures; the first one writes.
     """
     out = Path(out)
     assert groups is not None or not config.train.qat_epochs, "quantisation-aware epochs need the compiler's groups"
     splits = all_splits(config)
-    prepare_run(out)
     checkpoints = Checkpoints(out, config)
     start_from = checkpoints.resume() if resume else None
-    if start_from is None:
-        checkpoints.begin()
-    start = time.perf_counter()
+    if not (resume or restart):
+        checkpoints.check_free()
+    prepare_run(out)
     model = build_model(config.model, config.data.classes, config.train.seed)
     task = SegmentationTask(model, config.train, _weights(config), groups)
     with _quiet_lightning():
         trainer = _trainer(config, out, checkpoints.callbacks())
         train_loader = _loader(config, splits, "train", trainer)
         val_loader = _loader(config, splits, "val", trainer)
+        if start_from is None:
+            checkpoints.begin()
         fit = lambda: trainer.fit(task, train_loader, val_loader, ckpt_path=start_from, weights_only=True)  # noqa: E731
         _interruptible(out, fit, lambda: _epoch(trainer))
-        seconds = time.perf_counter() - start
+        seconds = task.train_time_s
         task.load_state_dict(read_state(checkpoints.best_path)["state_dict"])
         task.forget()
+        if config.train.qat_epochs:
+            task.compute_in_integers()  # a run that was resumed after its last epoch has not begun to
         test_loader = _loader(config, splits, "test", trainer)
         _interruptible(
             out, lambda: trainer.test(task, test_loader, verbose=False), lambda: "while it measured the test split"
         )
-    metrics = {**measures(task, splits["test"], "test"), **_history(config, task, seconds, checkpoints)}
+    metrics = {**measures(task, splits["test"], "test"), **_history(config, seconds, checkpoints)}
     if trainer.is_global_zero:
         save_run(out, config, model, metrics)
     return metrics
@@ -80,7 +85,7 @@ def evaluate(config: Config, task: SegmentationTask, split: Split) -> dict[str, 
     items = dataset(config.data, split)
     with _quiet_lightning():
         trainer = Trainer(
-            accelerator=config.train.accelerator,
+            accelerator="cpu" if config.train.accelerator == "cpu" else "auto",  # it may have been trained elsewhere
             devices=1,
             logger=False,
             enable_checkpointing=False,
@@ -94,24 +99,25 @@ def evaluate(config: Config, task: SegmentationTask, split: Split) -> dict[str, 
 def measures(task: SegmentationTask, items: SegmentationData, split: str) -> dict[str, Any]:
     """JSON-ready scores and firing rates of the task's last evaluation."""
     scores = task.scores.compute()
-    rates = task.firing_rates()
     iou = [None if bool(value.isnan()) else float(value) for value in scores["iou_per_class"]]
     return {
         "schema_version": SCHEMA_VERSION,
         "split": split,
+        "protocol": getattr(items, "protocol", None),
         "samples": len(items),
+        "arithmetic": "integer" if task.in_integers else "real",
         "miou": float(scores["miou"]),
         "pixel_accuracy": float(scores["pixel_accuracy"]),
         "miou_per_image": float(scores["miou_per_image"]),
         "class_names": list(items.class_names),
         "iou_per_class": iou,
-        "firing_rate": sum(rates.values()) / len(rates),
-        "firing_rates": rates,
+        "firing_rate": task.mean_firing_rate(),
+        "firing_rates": task.firing_rates(),
         "parameters": parameter_count(task.model),
     }
 
 
-def _history(config: Config, task: SegmentationTask, seconds: float, checkpoints: Checkpoints) -> dict[str, Any]:
+def _history(config: Config, seconds: float, checkpoints: Checkpoints) -> dict[str, Any]:
     return {
         "name": config.name,
         "epochs": config.train.epochs,
@@ -126,9 +132,7 @@ def _weights(config: Config) -> Tensor | None:
     """Loss weights of the classes, None when all weigh the same."""
     if not config.train.class_weight_power:
         return None
-    items = dataset(config.data, "train")
-    masks = torch.stack([items[i][1].to(torch.uint8) for i in range(len(items))])
-    return class_weights(masks, config.data.classes, config.train.class_weight_power)
+    return class_weights(training_masks(config), config.data.classes, config.train.class_weight_power)
 
 
 def _loader(config: Config, splits: dict[Split, SegmentationData], split: Split, trainer: Trainer) -> Any:
@@ -137,8 +141,9 @@ def _loader(config: Config, splits: dict[Split, SegmentationData], split: Split,
 
 
 def _trainer(config: Config, out: Path, checkpoints: list[Callback]) -> Trainer:
-    on_terminal = sys.stdout.isatty()
-    callbacks = [LearningRateMonitor("epoch"), *([RichProgressBar()] if on_terminal else []), *checkpoints]
+    on_terminal = sys.stderr.isatty()
+    progress = RichProgressBar(console_kwargs={"stderr": True}) if on_terminal else EpochLines()
+    callbacks = [LearningRateMonitor("epoch"), progress, *checkpoints]
     settings = config.train
     # Running statistics are averaged before each validation (SegmentationTask), not sent around with every batch.
     several = settings.devices * settings.nodes > 1
@@ -204,6 +209,13 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
             warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            warnings.filterwarnings(
+                "ignore", message=".*sync_dist=True.*"
+            )  # torchmetrics has synchronised what is logged
+            warnings.filterwarnings(
+                "ignore", message=".*dirpath has changed.*"
+            )  # LatestBest takes care of moved folders
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

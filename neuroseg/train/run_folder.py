@@ -29,6 +29,7 @@ SCHEMA_VERSION = 1
 def prepare_run(out: Path) -> None:
     """Make the folder and prove that files can be written there; UsageError otherwise."""
     try:
+        _remove_leftovers(out)
         if out.is_dir() and not _is_ours(out):
             raise UsageError(
                 f"output folder '{out}' holds files that are not of a run; choose another one with --out, nothing is overwritten"
@@ -40,6 +41,13 @@ def prepare_run(out: Path) -> None:
         raise UsageError(
             f"output folder '{out}' cannot be written: {error.strerror or error}; choose another one with --out"
         ) from None
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Temporary files of ours that a kill left behind while it saved."""
+    for name in (CONFIG, WEIGHTS, METRICS):
+        for path in out.glob(f".{name}.????????"):
+            path.unlink()
 
 
 def _is_ours(out: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import torch
@@ -53,17 +54,42 @@ class SegmentationTask(LightningModule):
         self.rates = MetricCollection({_key(name): MeanMetric() for name in lifs(model)})
         self.aware = None if groups is None else QuantizeAware(model, groups)
         self._hooks: list[Any] = []
+        self._sizes: dict[str, int] = {}  # neurons of each population, once it was seen
+        self._start, self._before = time.perf_counter(), 0.0
 
     @property
     def first_integer_epoch(self) -> int:
         """From this epoch on the network computes with integers; never, if that is the number of epochs."""
         return self.settings.epochs - self.settings.qat_epochs
 
+    @property
+    def in_integers(self) -> bool:
+        """Whether the forward pass computes with the chip's integers."""
+        return self.aware is not None and self.aware.active
+
+    def compute_in_integers(self) -> None:
+        """From now on the forward pass computes with the chip's integers."""
+        assert self.aware is not None, "the compiler's groups are needed"
+        self.aware.start()
+
+    @property
+    def train_time_s(self) -> float:
+        """Seconds since the training began, over all its parts when it was resumed."""
+        return self._before + time.perf_counter() - self._start
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time."""
+        checkpoint["train_time_s"] = self.train_time_s
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count on from the time of the parts before."""
+        self._before = float(checkpoint.get("train_time_s", 0.0))
+
     def on_train_epoch_start(self) -> None:
         """Begin the quantisation-aware phase when its time has come, also after a resume within it."""
-        if self.aware is not None and not self.aware.active and self.current_epoch >= self.first_integer_epoch:
+        if self.aware is not None and not self.in_integers and self.current_epoch >= self.first_integer_epoch:
             self._share_statistics()
-            self.aware.start()
+            self.compute_in_integers()
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Scales follow the weights."""
@@ -73,8 +99,8 @@ class SegmentationTask(LightningModule):
         """Loss of one batch of (images (N, 3, H, W), masks (N, H, W))."""
         images, mask = batch
         # Integers must stay exact: no mixed precision in the quantisation-aware phase.
-        integers = self.aware is not None and self.aware.active
-        with torch.autocast(self.device.type, enabled=torch.is_autocast_enabled(self.device.type) and not integers):
+        mixed = torch.is_autocast_enabled(self.device.type) and not self.in_integers
+        with torch.autocast(self.device.type, enabled=mixed):
             logits = self.model(images)
         loss = multi_scale_loss(tuple(scores.float() for scores in logits), mask, self.weights)
         if not torch.isfinite(loss):
@@ -117,6 +143,11 @@ class SegmentationTask(LightningModule):
         """Mean spikes per neuron and step of every population over the last evaluation."""
         return {name: float(self.rates[_key(name)].compute()) for name in lifs(self.model)}
 
+    def mean_firing_rate(self) -> float:
+        """The same over all neurons of the network, auxiliary heads included: large populations count more."""
+        rates = self.firing_rates()
+        return sum(rate * self._sizes[name] for name, rate in rates.items()) / sum(self._sizes.values())
+
     def forget(self) -> None:
         """Drop the counts of the last evaluation."""
         self._stop_listening()
@@ -152,7 +183,12 @@ class SegmentationTask(LightningModule):
 
     def _counter(self, name: str) -> Any:
         rate = self.rates[_key(name)]
-        return lambda _module, _inputs, spikes: rate.update(spikes.mean(), weight=spikes.shape[0])
+
+        def count(_module: Any, _inputs: Any, spikes: Tensor) -> None:
+            self._sizes[name] = spikes[0, 0].numel()
+            rate.update(spikes.mean(), weight=spikes.shape[0])
+
+        return count
 
     def _stop_listening(self) -> None:
         while self._hooks:
