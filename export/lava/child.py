@@ -83,6 +83,9 @@ def _report(folder: Path, status: Status) -> None:
 def _simulate(folder: Path, job: Job, started: list[Any], watch: Watch) -> None:
     from lava.magma.core.run_conditions import RunSteps  # lava takes seconds to import: the life line comes first
 
+    from export.lava.mended_channels import mend_channels
+
+    mend_channels()  # first of all: what is made from here on must not hang
     from export.lava.build import build, total_steps
     from export.netx.read import read_netx
 
