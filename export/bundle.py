@@ -9,19 +9,19 @@ report.html        the same as a page with plots
 certificate.html   the certificate as a page
 vectors.npz        inputs/<population>, spikes/<population>, readout
 model/             config.yaml, weights.safetensors
-manifest.json      versions, SHA-256 of every file
+manifest.json      versions, SHA-256 of every file and of its own content
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import platform
 import shutil
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import FileFormatError, UsageError
-from export.files import replacing_folder, sha256, write_json
+from export.files import json_text, replacing_folder, sha256, write_json
 from export.graph import Conv, Graph, Projection, Sparse
 from export.netx.read import read_netx
 from export.netx.write import write_netx
 from export.pipeline import Compiled
+from export.report.about import About, versions
 from export.report.build import build_report
 
 MANIFEST = "manifest.json"
 NETWORK = "network.net"
 VECTORS = "vectors.npz"
 ALWAYS = (NETWORK, "graph.json", "certificate.json", "quantization.json", "report.json", VECTORS)
-VERSIONS = ("neuroseg", "lava-nc", "lava-dl", "torch", "numpy", "h5py")
+READOUT = "readout"
+SEAL = "sha256"  # in the manifest: of the manifest without it
+# What zipfile, zlib and numpy raise on a damaged .npz: its headers are Python literals, its sizes and flags numbers.
+DAMAGED = (
+    *(OSError, ValueError, EOFError, AttributeError, TypeError, LookupError, RuntimeError, SyntaxError),
+    *(MemoryError, OverflowError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 
 
 @dataclass(frozen=True)
@@ -56,29 +63,70 @@ class Bundle:
         return self.path / NETWORK
 
     def json(self, name: str) -> dict[str, Any]:
-        """Content of one of the JSON files; FileFormatError if it cannot be read."""
-        try:
-            content: dict[str, Any] = json.loads((self.path / name).read_text())
-        except (OSError, ValueError) as error:
-            raise FileFormatError(f"'{self.path / name}' cannot be read: {error}. Export the run again.") from error
-        return content
+        """Content of one of the JSON files; FileFormatError if it cannot be read or is no JSON object."""
+        return read_object(self.path / name)
 
     def vectors(self) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.uint8]]]:
-        """Test vectors: (inputs, spikes), each population -> uint8 (N, T, C, H, W)."""
+        """Test vectors: (inputs, spikes), each population -> uint8 (N, T, C, H, W); FileFormatError if they are damaged."""
         path = self.path / VECTORS
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                inputs = {k.removeprefix("inputs/"): file[k] for k in file.files if k.startswith("inputs/")}
-                spikes = {k.removeprefix("spikes/"): file[k] for k in file.files if k.startswith("spikes/")}
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-            raise FileFormatError(f"'{path}' cannot be read: {error}. Export the run again.") from error
+        inputs, spikes = (_arrays(path, kind) for kind in ("inputs/", "spikes/"))
         names = {p.name for p in self.graph.inputs}
         if set(inputs) != names or not set(self.graph.outputs) <= set(spikes):
             raise FileFormatError(
                 f"'{path}' holds inputs {sorted(inputs)}, the network has {sorted(names)}; its spikes must hold the outputs "
                 f"{', '.join(self.graph.outputs)}. Export the run again."
             )
+        flat = [
+            f"{kind}/{n}" for kind, side in (("inputs", inputs), ("spikes", spikes)) for n in side if side[n].ndim != 5
+        ]
+        if flat:
+            raise FileFormatError(f"'{path}': {flat[0]} has not the five axes (N, T, C, H, W). Export the run again.")
         return inputs, spikes
+
+    def readout(self) -> NDArray[Any] | None:
+        """Recorded spike counts of the outputs, (N, classes, H, W) int32; None if there are none."""
+        return _arrays(self.path / VECTORS, READOUT).get("")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; FileFormatError if it cannot be read or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"'{path}' cannot be read: {error}. Export the run again.") from error
+    if not isinstance(content, dict):
+        raise FileFormatError(
+            f"'{path}' is damaged: a JSON object is needed, not {type(content).__name__}. Export the run again."
+        )
+    return content
+
+
+def count_vectors(path: Path) -> int:
+    """How many test vectors a bundle holds, from one array of `vectors.npz`; FileFormatError if that is damaged."""
+    for values in _arrays(path / VECTORS, "inputs/", most=1).values():
+        if values.ndim:
+            return len(values)
+    raise FileFormatError(f"'{path / VECTORS}' holds no inputs. Export the run again.")
+
+
+def check_samples(samples: int | None, available: int) -> int:
+    """How many test vectors to run, None meaning all; UsageError for none or more than there are."""
+    count = available if samples is None else samples
+    if not 1 <= count <= available:
+        raise UsageError(
+            f"--samples {count} is out of range: the bundle holds {available} test vectors, 1 is the least."
+        )
+    return count
+
+
+def _arrays(path: Path, prefix: str, most: int | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays of an .npz file by the rest of their names, the first few if `most`; FileFormatError if it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = [name for name in file.files if name.startswith(prefix)][:most]
+            return {name.removeprefix(prefix): file[name] for name in names}
+    except DAMAGED as error:
+        raise FileFormatError(f"'{path}' cannot be read: {error}. Export the run again.") from error
 
 
 def write_bundle(
@@ -88,11 +136,13 @@ def write_bundle(
     model_files: Mapping[str, Path],
     inputs: Mapping[str, NDArray[np.uint8]],
     spikes: Mapping[str, NDArray[np.uint8]],
+    about: About | None = None,
 ) -> dict[str, Any]:
     """Write all files to a temporary folder and put it in place; returns the content of `report.json`.
 
     model_files     name in `model/` -> file to copy
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical
+    about           name and score of the network, for the report
     raises          UsageError when the folder cannot be written or holds something else
     """
     from export.report.pages import CERTIFICATE, certificate_page, report_page  # loads matplotlib: readers need none
@@ -102,18 +152,18 @@ def write_bundle(
         write_json(folder / "graph.json", describe_graph(compiled.graph))
         write_json(folder / "certificate.json", compiled.certificate)
         write_json(folder / "quantization.json", compiled.quantization.to_json())
-        content = build_report(compiled, inputs, spikes)
+        content = build_report(compiled, inputs, spikes, about)
         write_json(folder / "report.json", content)
         (folder / "report.html").write_text(report_page(content), encoding="utf-8")
         (folder / CERTIFICATE).write_text(certificate_page(compiled.certificate), encoding="utf-8")
         readout = np.concatenate([spikes[n].sum(axis=1, dtype=np.int32) for n in compiled.graph.outputs], axis=1)
         named: dict[str, NDArray[np.generic]] = {f"inputs/{n}": v for n, v in inputs.items()}
         named |= {f"spikes/{n}": v for n, v in spikes.items()}
-        np.savez_compressed(folder / "vectors.npz", readout=readout, **named)
+        np.savez_compressed(folder / VECTORS, **{READOUT: readout}, **named)
         (folder / "model").mkdir()
         for name, source in model_files.items():
             shutil.copyfile(source, folder / "model" / name)
-        write_json(folder / MANIFEST, _manifest(folder))
+        write_json(folder / MANIFEST, sealed(_manifest(folder)))
     return content
 
 
@@ -139,6 +189,20 @@ def is_bundle(path: Path) -> bool:
         return False
     found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
     return found <= listed | {MANIFEST}
+
+
+def check_outside(path: Path) -> None:
+    """UsageError when an output would land inside a bundle: its folder holds what its manifest lists, and nothing else.
+
+    path  a file or folder to write; for a bundle to be replaced, give the folder above it
+    """
+    whole = path.resolve()
+    for folder in (whole, *whole.parents):
+        if (folder / MANIFEST).is_file() and any((folder / name).is_file() for name in ALWAYS):
+            raise UsageError(
+                f"'{path}' lies inside the bundle '{folder}', whose files are sealed by {MANIFEST}: nothing can be added. "
+                f"Choose a place outside, such as '{folder.with_name(f'{folder.stem}.{whole.name}')}'."
+            )
 
 
 def describe_graph(graph: Graph) -> dict[str, Any]:
@@ -187,18 +251,33 @@ def _manifest(folder: Path) -> dict[str, Any]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return {
         "schema_version": 1,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}},
+        "versions": versions(),
         "files": {
             p.relative_to(folder).as_posix(): {"sha256": sha256(p), "size_bytes": p.stat().st_size} for p in files
         },
     }
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of its own content: of its JSON with sorted keys, no spaces, and without that SHA-256."""
+    content = {key: value for key, value in manifest.items() if key != SEAL}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return {**content, SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def check_seal(path: Path) -> None:
+    """FileFormatError when the manifest of a bundle is not, byte for byte, the one that the export wrote."""
+    manifest, file = read_object(path / MANIFEST), path / MANIFEST
+    if SEAL not in manifest:
+        raise FileFormatError(
+            f"'{file}' holds no SHA-256 of its own: the bundle was written by an older neuroseg, or changed. Export the "
+            "run again, or pass --no-verify to go on at your own risk."
+        )
+    if json_text(sealed(manifest)) != file.read_text(encoding="utf-8"):
+        raise FileFormatError(
+            f"'{file}' was changed after the export (it does not have its own SHA-256). Export the run again, or pass "
+            "--no-verify to go on at your own risk."
+        )
 
 
 def _listed(path: Path) -> dict[str, str]:
@@ -217,6 +296,7 @@ def _listed(path: Path) -> dict[str, str]:
 
 
 def _verify(path: Path) -> None:
+    check_seal(path)
     for name, digest in _listed(path).items():
         if not (path / name).is_file():
             raise FileFormatError(f"bundle '{path}': '{name}' is missing. Export the run again.")

@@ -7,7 +7,7 @@ One frozen node per primitive. `lower` turns a Dataflow into a `Graph`; the pass
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from export.graph import Array, Lif, Pair, Shape
 
@@ -124,12 +124,29 @@ class ReadOut(Node):
 
 
 @dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one convolution, per image and time step.
+
+    on_host   it reads pixels, so it is never driven by spikes
+    deployed  it is part of the exported network; auxiliary heads are not
+    """
+
+    per_step: int
+    on_host: bool
+    deployed: bool = True
+
+
+@dataclass(frozen=True)
 class Dataflow:
-    """Nodes in topological order, the read-out that the compiler keeps, and T."""
+    """Nodes in topological order, the read-out that the compiler keeps, and T.
+
+    left_out  module -> multiply-accumulates of the convolutions that lead to auxiliary outputs only
+    """
 
     nodes: Mapping[str, Node]
     output: str
     steps: int
+    left_out: Mapping[str, Macs] = field(default_factory=dict)
 
     def users(self, name: str) -> list[Node]:
         """Nodes that read a value."""

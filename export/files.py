@@ -102,7 +102,12 @@ def _cannot_write(path: Path, error: OSError) -> UsageError:
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        temporary.write_text(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(value, indent=1) + "\n"
 
 
 def sha256(path: Path) -> str:

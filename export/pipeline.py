@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 from torch import nn
 
 import hw_configs
+from export.dataflow import Macs
+from export.errors import UsageError
 from export.graph import Graph, Shape
 from export.passes.balance_delays import DelayReport, balance_delays
 from export.passes.check_spikes import check_spikes
-from export.passes.count_macs import Macs, count_macs
+from export.passes.count_macs import count_macs
 from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
 from export.passes.place import Placement, place
@@ -26,6 +28,7 @@ from export.passes.quantize import Quantization, quantize
 from export.passes.trace import trace
 from export.spec import check
 
+LAYOUTS = ("auto", "nested", "interleave")
 Result = TypeVar("Result")
 
 
@@ -36,8 +39,9 @@ class Compiled:
     graph         quantised and balanced: what runs on Lava
     unbalanced    the same before relays: neurons as trained
     certificate, ranges   JSON-ready reports; seconds: time spent in each pass
-    macs          module of the synapses -> multiply-accumulates of the trained network
+    macs          module of the synapses -> multiply-accumulates of the network as trained, auxiliary heads included
     placement     cores of every population
+    image_shape   (3, H, W); params: trained parameters of the module, auxiliary heads included
     """
 
     graph: Graph
@@ -48,6 +52,8 @@ class Compiled:
     delays: DelayReport
     macs: Mapping[str, Macs]
     placement: Placement
+    image_shape: Shape
+    params: int
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -68,6 +74,7 @@ def compile_module(
     raises       TraceError, CertificateError, QuantizeError, GrammarError, UsageError: all of them NeurosegError;
                  HardwareConfigError for a target that is unknown or wrong
     """
+    check_layout(layout)
     chip = hw_configs.load(target)
     seconds: dict[str, float] = {}
 
@@ -90,4 +97,22 @@ def compile_module(
     balanced, delays = stage(balance_delays, integer)
     check(balanced, "balanced", "balance_delays")
     placement = stage(place, balanced, chip)
-    return Compiled(balanced, integer, certificate, quantization, ranges, delays, count_macs(flow), placement, seconds)
+    return Compiled(
+        graph=balanced,
+        unbalanced=integer,
+        certificate=certificate,
+        quantization=quantization,
+        ranges=ranges,
+        delays=delays,
+        macs=count_macs(flow),
+        placement=placement,
+        image_shape=image_shape,
+        params=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        seconds=seconds,
+    )
+
+
+def check_layout(layout: str) -> None:
+    """UsageError for an unknown layout of up-sampled stages."""
+    if layout not in LAYOUTS:
+        raise UsageError(f"unknown layout '{layout}'; choose one of {', '.join(LAYOUTS)}.")

@@ -10,6 +10,7 @@ Each rule gives plain sentences without a full stop; the caller chooses the erro
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -190,14 +191,17 @@ def _neuron_formats(population: Population) -> list[str]:
     return faults
 
 
-def gates(graph: Graph) -> list[str]:
+def gates(graph: Graph, names: Collection[str] | None = None) -> list[str]:
     """Memoryless neurons compute what their kind says, whatever spikes come in, and keep nothing for the next step.
+
+    names       of the populations that are looked at; None: all
 
     or          any one spike fires
     and         all spikes together fire, one less does not; each projection brings one spike
     relay, interleave   one synapse, whose spike fires; from the neuron at the same place
     """
-    return [fault for p in graph.populations.values() if p.kind not in ("input", "lif") for fault in _gate(graph, p)]
+    chosen = [p for p in graph.populations.values() if names is None or p.name in names]
+    return [fault for p in chosen if p.kind not in ("input", "lif") for fault in _gate(graph, p)]
 
 
 def _gate(graph: Graph, population: Population) -> list[str]:

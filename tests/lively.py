@@ -2,9 +2,10 @@
 
 import torch
 
+from export.pipeline import compile_module
 from neuroseg.config import ModelConfig, load_config
 from neuroseg.data import DigitsOnPhotos
-from neuroseg.models import MfsSeg, build_model
+from neuroseg.models import MfsSeg, build_model, quantized, record_spikes
 from neuroseg.models.norm import Tdbn
 from neuroseg.train.run_folder import save_run
 
@@ -44,3 +45,12 @@ def make_run(folder, **model):
     network = enliven(build_model(config.model, 2, 0), SIZE, 0)
     save_run(folder, config, network, {"miou": 0.0})
     return folder
+
+
+def compiled_and_recorded(count: int = 2):
+    """A lively model compiled, and what SLAYER fires on the first images: (compiled, inputs, spikes), as bundles hold them."""
+    compiled = compile_module(lively_model(), (3, *SIZE))
+    reference = quantized(lively_model(), compiled.quantization.weight_scale, compiled.quantization.v_th)
+    _, spikes = record_spikes(reference, images(count), stock=True)
+    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    return compiled, {p.name: spikes[p.name] for p in compiled.graph.inputs}, known

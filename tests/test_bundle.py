@@ -6,26 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lively import SIZE, images, lively_model
+from lively import compiled_and_recorded
 
-from export.bundle import MANIFEST, NETWORK, open_bundle, write_bundle
+from export.bundle import (
+    MANIFEST,
+    NETWORK,
+    check_outside,
+    check_samples,
+    count_vectors,
+    open_bundle,
+    sealed,
+    write_bundle,
+)
 from export.errors import FileFormatError, UsageError
 from export.execute.integer import run_integer
 from export.files import check_writable, replacing, replacing_folder, write_json
-from export.pipeline import compile_module
-from neuroseg.models import quantized, record_spikes
+from export.report.build import SCHEMA_VERSION
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """Everything that `write_bundle` needs."""
-    compiled = compile_module(lively_model(), (3, *SIZE))
-    reference = quantized(lively_model(), compiled.quantization.weight_scale, compiled.quantization.v_th)
-    _, spikes = record_spikes(reference, images(2), stock=True)
+    compiled, inputs, known = compiled_and_recorded()
     folder = tmp_path_factory.mktemp("model")
     (folder / "config.yaml").write_text("name: x\n")
-    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
-    inputs = {p.name: spikes[p.name] for p in compiled.graph.inputs}
     return compiled, {"model_files": {"config.yaml": folder / "config.yaml"}, "inputs": inputs, "spikes": known}
 
 
@@ -69,7 +73,7 @@ def test_a_bundle_holds_all_files_and_its_vectors_replay(bundle):
         np.testing.assert_array_equal(file["readout"], recorded["head0.output"].sum(axis=1))
     for name in ("graph.json", "certificate.json", "quantization.json", MANIFEST):
         assert opened.json(name)["schema_version"] == 1
-    assert opened.json("report.json")["schema_version"] == 2
+    assert opened.json("report.json")["schema_version"] == SCHEMA_VERSION
     assert {"report.html", "certificate.html"} <= set(opened.json(MANIFEST)["files"])
 
 
@@ -159,9 +163,97 @@ def test_an_interruption_between_the_two_moves_puts_the_older_bundle_back(parts,
 
 @pytest.mark.parametrize("manifest", ['{"files": {}}', '{"files": {}, "versions": {"neuroseg": "1"}}'])
 def test_a_manifest_that_lists_too_little_is_refused(bundle, manifest):
-    (bundle / MANIFEST).write_text(manifest)
+    write_json(bundle / MANIFEST, sealed(json.loads(manifest)))
     with pytest.raises(FileFormatError, match="is damaged"):
         open_bundle(bundle)
+
+
+def test_one_changed_byte_of_the_manifest_is_refused(bundle):
+    whole = (bundle / MANIFEST).read_bytes()
+    places = [0, len(whole) - 1, *range(3, len(whole), len(whole) // 40)]
+    for at in places:
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        (bundle / MANIFEST).write_bytes(changed)
+        with pytest.raises(FileFormatError, match=r"manifest\.json' (was changed|cannot be read|holds no SHA-256)"):
+            open_bundle(bundle)
+    (bundle / MANIFEST).write_text(json.dumps(json.loads(whole)))  # the same content in other bytes
+    with pytest.raises(FileFormatError, match="was changed after the export"):
+        open_bundle(bundle)
+    (bundle / MANIFEST).write_bytes(whole)
+    open_bundle(bundle)
+
+
+def test_a_bundle_of_an_older_version_is_refused_with_the_way_out_and_may_be_exported_over(parts, bundle):
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    del manifest["sha256"]
+    write_json(bundle / MANIFEST, manifest)
+    with pytest.raises(FileFormatError, match=r"holds no SHA-256 of its own: .* older neuroseg.*Export the run again"):
+        open_bundle(bundle)
+    open_bundle(bundle, verify=False)
+    compiled, files = parts
+    write_bundle(compiled, bundle, **files)
+    open_bundle(bundle)
+
+
+@pytest.mark.parametrize("inside", ["", "x.npz", "model/deep/er/x.npz", "network.net"])
+def test_no_output_may_go_inside_a_bundle(bundle, inside, monkeypatch):
+    with pytest.raises(UsageError, match=f"lies inside the bundle '{bundle}'.*Choose a place outside, such as"):
+        check_outside(bundle / inside)
+    monkeypatch.chdir(bundle)
+    with pytest.raises(UsageError, match="lies inside the bundle"):
+        check_outside(Path(inside))
+    (bundle / MANIFEST).write_text("damaged")
+    with pytest.raises(UsageError, match="lies inside the bundle"):
+        check_outside(bundle / inside)
+
+
+def test_outputs_beside_a_bundle_and_in_folders_of_others_are_fine(bundle, tmp_path):
+    check_outside(bundle.with_name("bundle.npz"))
+    check_outside(bundle.parent)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / MANIFEST).write_text("{}")
+    check_outside(tmp_path / "web" / "x.npz")
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"x"'])
+def test_a_json_file_that_is_no_object_is_named(bundle, content):
+    (bundle / "report.json").write_text(content)
+    with pytest.raises(FileFormatError, match=r"report\.json' is damaged: a JSON object is needed"):
+        open_bundle(bundle, verify=False).json("report.json")
+
+
+def test_vectors_that_are_damaged_anywhere_end_in_an_error_of_ours_or_are_whole(bundle):
+    whole = (bundle / "vectors.npz").read_bytes()
+    opened, found = open_bundle(bundle, verify=False), 0
+    directory = whole.rfind(b"PK\x01\x02")  # its headers hold what a zip reader believes
+    for at in (*range(0, len(whole), len(whole) // 150), *range(60), *range(directory, directory + 60)):
+        changed = bytearray(whole)
+        changed[at] ^= 0xFF
+        (bundle / "vectors.npz").write_bytes(changed)
+        try:
+            opened.vectors()
+            opened.readout()
+        except FileFormatError as error:
+            found += "vectors.npz" in str(error)
+    assert found > 100
+
+
+def test_vectors_without_five_axes_are_refused(bundle):
+    with np.load(bundle / "vectors.npz") as file:
+        content = dict(file)
+    name = next(n for n in content if n.startswith("inputs/"))
+    np.savez(bundle / "vectors.npz", **{**content, name: np.uint8(1)})
+    with pytest.raises(FileFormatError, match=f"{name} has not the five axes"):
+        open_bundle(bundle, verify=False).vectors()
+
+
+def test_the_vectors_are_counted_and_the_number_asked_for_is_checked(bundle):
+    assert count_vectors(bundle) == 2
+    assert [check_samples(n, 2) for n in (None, 1, 2)] == [2, 1, 2]
+    for wrong in (-1, 0, 3):
+        with pytest.raises(UsageError, match=f"--samples {wrong} is out of range: the bundle holds 2 test vectors"):
+            check_samples(wrong, 2)
 
 
 def test_vectors_of_another_network_are_refused(bundle):

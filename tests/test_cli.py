@@ -14,17 +14,15 @@ import psutil
 import pytest
 import torch
 from interruptible import heed_interrupts
-from lively import SIZE, lively_model
+from lively import SIZE, make_run
 from safetensors.torch import load_file, save_file
 
 from export.bundle import NETWORK
 from export.netx.read import read_netx
 from export.netx.write import write_netx
 from neuroseg.cli import main
-from neuroseg.config import load_config
-from neuroseg.train.run_folder import save_run
 
-MODEL = ["model.widths=[4,6,8]", "model.steps=4", "model.residual_gain=0.6", f"data.size={list(SIZE)}"]
+MODEL = {"widths": [4, 6, 8], "steps": 4}
 
 
 @pytest.fixture
@@ -44,18 +42,10 @@ def cli(monkeypatch, capsys):
     return run
 
 
-def make_run(folder, **model):
-    """A RUN folder of a network that fires, without the minutes of training."""
-    config = load_config("mfs-tiny", [*MODEL, *(f"model.{k}={v}" for k, v in model.items())])
-    folder.mkdir(parents=True)
-    save_run(folder, config, lively_model(**model), {"miou": 0.0})
-    return folder
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A RUN folder."""
-    return make_run(tmp_path_factory.mktemp("run") / "run")
+    return make_run(tmp_path_factory.mktemp("run") / "run", **MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +221,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(cli, run, bu
 
 
 def test_a_network_that_adds_spikes_is_refused_with_the_module_named(cli, tmp_path):
-    sew = make_run(tmp_path / "sew", block="sew")
+    sew = make_run(tmp_path / "sew", block="sew", **MODEL)
     code, _, err = cli("export", sew, "--out", tmp_path / "bundle")
     assert code == 1
     assert "encoder0.block0.add: adds spikes to spikes" in err

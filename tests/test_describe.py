@@ -6,25 +6,78 @@ import sys
 from pathlib import Path
 
 import pytest
+from lively import make_run
 
-from export.errors import CertificateError
+from export.errors import CertificateError, UsageError
 from export.pipeline import compile_module
 from neuroseg.commands.describe import describe
+from neuroseg.commands.exporting import export_run
 from neuroseg.config import load_config
-from neuroseg.models import build_model
+from neuroseg.models import build_model, network_size, parameter_count
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "params", "giga_macs"),
-    [("mfs-efs72", 1.11e6, 8.85), ("mfs-efs54", 0.92e6, 7.66), ("mfs-efs36", 0.74e6, 6.46)],
+COUNTS = (
+    *("macs_per_step", "macs_per_step_deployed", "host_macs", "depth", "latency_steps"),
+    *("neurons", "neurons_deployed", "neurons_by_kind", "host_neurons"),
 )
-def test_the_papers_networks_have_the_papers_sizes(name, params, giga_macs):
-    result = describe(load_config(name))
+
+
+PAPERS = {"mfs-efs72": (1.11e6, 8.85e9), "mfs-efs54": (0.92e6, 7.66e9), "mfs-efs36": (0.74e6, 6.46e9)}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_networks_have_the_papers_sizes(name):
+    config, (params, macs) = load_config(name), PAPERS[name]
+    assert config.data.size == (180, 240) and config.model.steps == 5
+    model = build_model(config.model, config.data.classes)
+    assert parameter_count(model) == pytest.approx(params, rel=0.02)
+    assert network_size(model, *config.data.size).macs_per_step == pytest.approx(macs, rel=0.05)
+
+
+def test_the_papers_largest_network_is_described():
+    config = load_config("mfs-efs72")
+    result = describe(config)
+    model = build_model(config.model, config.data.classes)
+    size = network_size(model, *config.data.size)
     assert result["input"] == [3, 180, 240] and result["steps"] == 5
-    assert result["params"] == pytest.approx(params, rel=0.02)
-    assert result["macs_per_step"] == pytest.approx(giga_macs * 1e9, rel=0.05)
+    assert result["params"] == parameter_count(model)
+    assert (result["macs_per_step"], result["host_macs"]) == (size.macs_per_step, size.host_macs)
+    assert result["neurons_deployed"] == pytest.approx(470e6, rel=0.01)
+
+
+def test_describe_and_report_give_the_same_numbers_for_one_config(tmp_path):
+    run = make_run(tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"miou": 0.5, "split": "test"}))
+    described = describe(load_config(run / "config.yaml"))
+    reported = export_run(run, tmp_path / "bundle", vectors=1)
+    assert described["macs_per_step_deployed"] < described["macs_per_step"], "it has auxiliary heads"
+    for key in (*COUNTS, "name", "input", "params"):
+        assert described[key] == reported[key], key
+    assert described["steps"] == reported["steps_per_sample"]
+    assert reported["miou"] == 0.5 and reported["miou_split"] == "test"
+
+
+def test_a_score_that_is_not_bound_to_the_weights_is_not_reported(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "metrics.json").write_text(json.dumps({"miou": 0.9, "split": "test"}))
+    assert export_run(run, tmp_path / "bundle", vectors=1)["miou"] is None
+
+
+def test_an_unknown_layout_is_refused_before_anything_is_built():
+    with pytest.raises(UsageError, match="unknown layout 'zz'; choose one of auto, nested, interleave"):
+        describe(load_config("mfs-tiny"), "zz")
+
+
+def test_describing_loads_nothing_of_training():
+    code = (
+        "import sys, neuroseg.commands.describe; "
+        "print([n for n in sys.modules if n.startswith(('neuroseg.train', 'lightning'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("name", "neurons"), [("mfs-nano", 416_000), ("mfs-small", 3_600_000)])

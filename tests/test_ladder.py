@@ -10,15 +10,18 @@ import pytest
 import torch
 from lively import SIZE, images, lively_model, make_run
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from export.bundle import NETWORK, open_bundle
-from export.errors import QuantizeError, UsageError
+from export.errors import QuantizeError, RuntimeFailure, UsageError
 from export.execute.integer import run_integer
+from export.lava.board import Timing
 from export.netx.read import read_netx
 from export.netx.write import write_netx
 from export.parity.rounding import explained_by_rounding
 from neuroseg.cli import main
 from neuroseg.commands import sides as module
+from neuroseg.commands.console import progress
 from neuroseg.commands.exporting import export_run
 from neuroseg.commands.ladder import ladder
 from neuroseg.commands.parity import parity
@@ -201,15 +204,145 @@ def test_real_rungs_may_differ_without_failing_the_command(bundle, monkeypatch, 
         (("--rungs", "float,gpu"), "unknown rung 'gpu'"),
         (("--rungs", "int"), "needs two rungs or more"),
         (("--samples", "999"), "the test split has"),
-        (("--out", "{file}/below"), "cannot write"),
+        (("--out", "{file}/below"), "{file}' is a file, not a folder"),
+        (("--out", "{file}"), "{file}' is a file, not a folder"),
+        (("--out", "{bundle}"), "lies inside the bundle"),
+        (("--out", "{bundle}/model/x"), "lies inside the bundle"),
+        (("--board-timing", "1,2"), "--board-timing is for backend loihi2 only"),
+        (("--board-timing", "1"), "is not two whole numbers of steps, such as 1,2"),
+        (("--board-timing", "1,2,3"), "is not two whole numbers of steps, such as 1,2"),
+        (("--board-timing=-1,2", "--rungs", "int,loihi2"), "--board-timing -1,2: steps cannot be negative"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, message, bundle, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    given = [a.format(file=tmp_path / "file") for a in arguments]
+    places = {"file": tmp_path / "file", "bundle": bundle}
+    given = [a.format(**places) for a in arguments]
     code, _, err = run_cli(monkeypatch, capsys, "ladder", bundle, *given)
     assert code == 2, err
-    assert message in err
+    assert message.format(**places) in err
+    open_bundle(bundle)
+
+
+@pytest.mark.parametrize("place", ["x.npz", "vectors.npz", "model/x.npz"])
+def test_simulate_keeps_no_spikes_inside_a_bundle(place, bundle, monkeypatch, capsys):
+    code, _, err = run_cli(monkeypatch, capsys, "simulate", bundle, "--out", bundle / place)
+    assert code == 2
+    assert "lies inside the bundle" in err
+    open_bundle(bundle)
+    assert not (bundle / "x.npz").exists()
+
+
+def failing(monkeypatch, *rungs):
+    """Have some sides fail as a Lava run does."""
+    original = module.Sides.run
+
+    def run(self, side):
+        if side in rungs:
+            raise RuntimeFailure(f"{side} was killed [/x] after 3 s.")
+        return original(self, side)
+
+    monkeypatch.setattr(module.Sides, "run", run)
+
+
+def test_a_rung_that_fails_is_told_and_the_others_are_climbed(bundle, tmp_path, monkeypatch, capsys):
+    failing(monkeypatch, "float", "slayer")
+    arguments = ("ladder", bundle, "--rungs", "float,folded,slayer,int", "--samples", 1, "--out", tmp_path / "out")
+    code, printed, err = run_cli(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert printed == ""
+    assert "rung 'slayer' failed: slayer was killed [/x] after 3 s." in err
+    assert "2 of 4 rungs failed: float, slayer" in err
+    rungs = json.loads((tmp_path / "out" / "ladder.json").read_text())["rungs"]
+    assert [row["error"] is None for row in rungs] == [False, True, False, True]
+    assert rungs[2]["error"] == "slayer was killed [/x] after 3 s."
+    assert set(rungs[2]) == set(rungs[3])
+    measures = set(rungs[2]) - {"name", "exact", "seconds", "error"}
+    assert all(rungs[2][key] is None for key in measures)
+    assert rungs[1]["against"] is None and rungs[3]["against"] == "folded"
+    assert rungs[3]["compared"] > 0
+    assert rungs[1]["iou_delta_per_class"] == [0.0, 0.0]
+    assert (tmp_path / "out" / "disagreement.png").exists()
+    code, printed, _ = run_cli(monkeypatch, capsys, *arguments, "--json")
+    assert code == 1
+    assert json.loads(printed)["rungs"][0]["error"].startswith("float was killed")
+
+
+@pytest.mark.parametrize("rungs", [("slayer", "int"), ("int",)])
+def test_a_ladder_with_too_few_rungs_left_still_writes_its_json(rungs, bundle, tmp_path, monkeypatch, capsys):
+    failing(monkeypatch, *rungs)
+    out = tmp_path / "out"
+    code, _, err = run_cli(monkeypatch, capsys, "ladder", bundle, "--rungs", "slayer,int", "--out", out)
+    assert code == 1, err
+    assert [path.name for path in out.iterdir()] == ["ladder.json"]
+    assert f"written to {out}: ladder.json" in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", [("ladder", "--rungs", "slayer,int"), ("parity", "--right", "int")])
+def test_weights_that_do_not_belong_to_the_bundle_are_called_that(command, bundle, tmp_path, monkeypatch, capsys):
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    weights = load_file(copy / "model" / "weights.safetensors")
+    save_file({name: 50 * values for name, values in weights.items()}, copy / "model" / "weights.safetensors")
+    code, _, err = run_cli(monkeypatch, capsys, command[0], copy, *command[1:], "--samples", 1, "--no-verify")
+    assert code == 1
+    assert "model/weights.safetensors and quantization.json do not belong together (a " in err
+    assert "export the run again" in err and "use a scale of" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (("simulate", "--backend", "loihi2"), 1),
+        (("parity", "--right", "loihi2", "--samples", "1"), 1),
+        (("ladder", "--rungs", "int,loihi2", "--samples", "1"), 1),
+        (("verify", "--backend", "int", "--backend", "loihi2"), 1),
+    ],
+)
+@pytest.mark.parametrize("timing", [(3, 2), None])
+def test_the_boards_timing_reaches_the_board(command, wanted, timing, bundle, monkeypatch, capsys):
+    """A stand-in runs in the board's place: what is asked of it is what counts."""
+    given, graph = [], open_bundle(bundle).graph
+
+    def run_lava(network, inputs, *, board, **_):
+        given.append(board)
+        return run_integer(graph, inputs)
+
+    monkeypatch.setattr("export.lava.board.require_extension", lambda: None)
+    monkeypatch.setattr("export.lava.supervise.run_lava", run_lava)
+    more = () if timing is None else ("--board-timing", f"{timing[0]},{timing[1]}")
+    code, _, err = run_cli(monkeypatch, capsys, command[0], bundle, *command[1:], *more)
+    assert code == 0, err
+    assert given == [Timing(*(timing or (0, 0)))] * wanted
+
+
+@pytest.mark.parametrize("command", [("simulate",), ("parity", "--right", "int"), ("verify", "--backend", "int")])
+def test_a_boards_timing_is_refused_where_no_board_runs(command, bundle, monkeypatch, capsys):
+    code, _, err = run_cli(monkeypatch, capsys, command[0], bundle, *command[1:], "--board-timing", "0,0")
+    assert code == 2
+    assert "--board-timing is for backend loihi2 only" in err
+
+
+def test_a_log_file_shows_life_and_no_more_often_than_it_should(monkeypatch, capsys):
+    clock = iter([0.0, *range(1, 1000)])
+    monkeypatch.setattr("neuroseg.commands.console.time.monotonic", lambda: next(clock))
+    with progress("slayer") as report:
+        assert capsys.readouterr().err == "slayer ...\n"
+        for done in range(1, 201):  # one per second, half a percent each: every 10 % is every 20 s
+            report(done, 200)
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [f"slayer: {percent} %" for percent in range(10, 101, 10)]
+    assert captured.out == ""
+    with progress("int") as report:
+        for done in range(1, 41):  # 2.5 % a second: 10 % pass in 4 s, a line may come every 10 s
+            report(done, 40)
+    assert capsys.readouterr().err.splitlines() == ["int ...", *(f"int: {p} %" for p in (25, 50, 75, 100))]
+
+
+def test_json_stands_alone_on_standard_output_while_progress_is_told(bundle, monkeypatch, capsys):
+    code, printed, err = run_cli(monkeypatch, capsys, "simulate", bundle, "--json")
+    assert code == 0
+    assert json.loads(printed)["backend"] == "int"
+    assert "int ..." in err
 
 
 def test_a_ladder_of_another_network_is_refused(tmp_path):

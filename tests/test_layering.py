@@ -22,6 +22,7 @@ EXPORT_STAGES = (
     "netx",
     "report",  # the bundle writes it
     "bundle",
+    "claims",
     "lava",
     "simulate",
     "parity",

@@ -2,10 +2,15 @@
 
 import pytest
 from lively import SIZE, lively_model
+from torch import nn
 
+from export.dataflow import Image
+from export.errors import DataError, UsageError
+from export.passes.trace import trace
 from export.pipeline import compile_module
 from neuroseg.config import ModelConfig
 from neuroseg.models import build_model
+from neuroseg.models.synapse import SynapseConv
 
 
 def test_the_stages_run_in_their_order_and_are_timed():
@@ -22,6 +27,38 @@ def test_compiling_twice_gives_the_same_network():
     assert first.graph.arrivals == second.graph.arrivals
     assert first.quantization.to_json() == second.quantization.to_json()
     assert [p.name for p in first.graph.projections] == [p.name for p in second.graph.projections]
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(UsageError, match="unknown layout 'zz'; choose one of auto, nested, interleave"):
+        compile_module(lively_model(), (3, *SIZE), layout="zz")
+
+
+class LooksAtPixels(nn.Module):
+    """An operation of the host whose code needs numbers, not only shapes."""
+
+    def describe(self):
+        return {"op": "host"}
+
+    def forward(self, image):
+        return image if float(image.sum()) >= 0 else -image
+
+
+def test_shapes_are_traced_without_computing_numbers_and_with_them_where_a_module_needs_them(capfd):
+    devices = []
+    model = lively_model()
+    for module in model.modules():
+        if isinstance(module, SynapseConv):
+            module.register_forward_hook(lambda module, inputs, output: devices.append(output.device.type))
+    fast = trace(model, (3, *SIZE))
+    assert set(devices) == {"meta"}
+    slow = trace(nn.Sequential(LooksAtPixels(), lively_model()), (3, *SIZE))
+    shapes = {f"1.{name}": node.shape for name, node in fast.nodes.items() if not isinstance(node, Image)}
+    assert shapes.items() <= {name: node.shape for name, node in slow.nodes.items()}.items()
+    assert fast.left_out and {f"1.{name}": macs for name, macs in fast.left_out.items()} == slow.left_out
+    with pytest.raises(DataError, match=r"images have shape \(1, 4, 16, 16\)"):  # the module's own words
+        trace(lively_model(), (4, *SIZE))
+    assert capfd.readouterr().err == ""
 
 
 def test_aligning_the_papers_largest_network_costs_three_times_the_network():

@@ -7,6 +7,7 @@ from sysconfig import get_paths
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively import SIZE, images, lively_model
@@ -24,12 +25,13 @@ from export.passes.lower import lower
 from export.passes.place import place
 from export.passes.trace import trace
 from export.pipeline import compile_module
+from export.report.about import About
 from export.report.build import build_report
 from export.report.energy import Trained, Work, on_chip, papers_as_deployed, papers_as_trained
 from export.report.figures import energy_rows
 from export.report.measure import complete, measure, stored_fan_out, touched
 from export.report.pages import with_unit
-from neuroseg.models import quantized, record_spikes
+from neuroseg.models import parameter_count, quantized, record_spikes
 from neuroseg.models.count import network_size
 from neuroseg.models.synapse import SynapseConv
 
@@ -175,7 +177,31 @@ def test_firing_rates_are_those_of_the_recorded_spikes(parts, content):
         inputs.get(r["name"], spikes.get(r["name"])) for r in content["populations"] if r["kind"] in ("lif", "input")
     ]
     rate = sum(s.sum(dtype=int) for s in lifs) / sum(s.size for s in lifs)
-    assert content["energy"]["papers_as_trained"]["firing_rate"] == pytest.approx(rate, rel=1e-12)
+    assert content["firing_rate"] == pytest.approx(rate, rel=1e-12)
+    assert content["energy"]["papers_as_trained"]["firing_rate"] == content["firing_rate"]
+    means = [s.mean() for s in lifs]
+    assert abs(rate - sum(means) / len(means)) > 1e-3, "here the mean over populations is another number"
+    assert content["firing_rate_of"] == "all LIF neurons of the exported network, host included, over 2 test vectors"
+
+
+def test_operations_of_auxiliary_heads_are_in_the_energy_as_trained_only(content):
+    energy = content["energy"]
+    assert content["host_macs"] < content["macs_per_step_deployed"] < content["macs_per_step"]
+    assert energy["papers_as_trained"]["acs_per_step"] == content["macs_per_step"] - content["host_macs"]
+    assert energy["papers_as_trained"]["ann_energy_j"] == pytest.approx(4.6e-12 * content["macs_per_step"])
+    assert energy["papers_as_deployed"]["host_macs"] == content["host_macs"]
+
+
+def test_a_report_names_its_network_and_what_made_it(parts, content):
+    assert content["name"] is None and content["miou"] is None and content["miou_split"] is None
+    named = build_report(*parts, About("mine", 0.25, "val"))
+    assert (named["name"], named["miou"], named["miou_split"]) == ("mine", 0.25, "val")
+    assert named["input"] == [3, *SIZE] and named["steps_per_sample"] == 4
+    assert named["params"] == parameter_count(lively_model())
+    assert (
+        named["versions"]["torch"] == torch.__version__.split("+")[0] or named["versions"]["torch"] == torch.__version__
+    )
+    assert {"python", "neuroseg", "lava-nc", "lava-dl"} <= set(named["versions"])
 
 
 def test_populations_that_were_not_recorded_are_computed(parts, content):
@@ -186,19 +212,21 @@ def test_populations_that_were_not_recorded_are_computed(parts, content):
 
 
 @pytest.mark.parametrize("scales", [1, 3])
-def test_macs_are_the_models_own_without_its_auxiliary_heads(scales):
+def test_macs_are_the_models_own_and_say_which_are_of_auxiliary_heads(scales):
     model = lively_model(widths=(4, 6, 8)[:scales], scales=scales)
     macs = count_macs(trace(model, (3, *SIZE)))
     size = network_size(model, *SIZE)
     convs = {f"{n}" for n, m in model.named_modules() if isinstance(m, SynapseConv)}
-    left_out = {name for name in convs if name not in macs}
+    left_out = {name for name, m in macs.items() if not m.deployed}
+    assert convs <= set(macs)
     heads = {f"head{i}" for i in range(1, scales)}
     assert {name.split(".")[0] for name in left_out} == heads
     auxiliary = sum(
         model.get_submodule(name).weight.numel() * (SIZE[0] >> int(name[4])) * (SIZE[1] >> int(name[4]))
         for name in left_out
     )
-    assert sum(m.per_step for m in macs.values()) == size.macs_per_step - auxiliary
+    assert sum(m.per_step for m in macs.values()) == size.macs_per_step
+    assert sum(m.per_step for m in macs.values() if not m.deployed) == auxiliary
     assert sum(m.per_step for m in macs.values() if m.on_host) == size.host_macs > 0
 
 
@@ -208,13 +236,13 @@ def test_the_papers_formulas_against_hand_computation():
     assert result["energy_j"] == pytest.approx(5 * (0.2 * 0.9e-12 * 1e6 + 4.6e-12 * 1e5))
     assert result["energy_j"] == pytest.approx(3.2e-6)
     assert result["ann_energy_j"] == pytest.approx(5.06e-6)
-    deployed = papers_as_deployed(trained, work(), PAPERS)
+    deployed = papers_as_deployed(work(), PAPERS)
     assert deployed["energy_j"] == pytest.approx(0.9e-12 * 3e6 + 4.6e-12 * 1e5)
     assert deployed["energy_host_every_step_j"] == pytest.approx(2.7e-6 + 5 * 0.46e-6)
 
 
 def work(core_synops=(1000.0, 40_000.0, 2000.0), core_updates=(4000.0, 10.0, 4000.0)) -> Work:
-    return Work(5, 3e6, 9e6, 2e6, 3, np.array(core_synops), np.array(core_updates))
+    return Work(5, 100_000, 3e6, 9e6, 2e6, 3, np.array(core_synops), np.array(core_updates))
 
 
 def test_the_chip_model_against_hand_computation():

@@ -9,17 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lively import SIZE, images, lively_model
+from lively import compiled_and_recorded
 
-from export.bundle import MANIFEST, open_bundle, write_bundle
+from export.bundle import MANIFEST, open_bundle, sealed, write_bundle
 from export.errors import FileFormatError, UsageError
 from export.files import sha256, write_json
-from export.pipeline import compile_module
+from export.report.about import About
 from export.report.figures import MOST_BARS, draw
 from export.report.pages import MOST_CORES, report_page
 from neuroseg.cli import main
 from neuroseg.commands.reporting import read_report
-from neuroseg.models import quantized, record_spikes
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"  # Debian's packages chromium and chromium-driver
 WIDTH = 1280
@@ -29,13 +28,10 @@ PAGES = ("report.html", "certificate.html")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """A bundle of a small network that fires."""
-    compiled = compile_module(lively_model(), (3, *SIZE))
-    reference = quantized(lively_model(), compiled.quantization.weight_scale, compiled.quantization.v_th)
-    _, spikes = record_spikes(reference, images(2), stock=True)
-    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
-    inputs = {p.name: spikes[p.name] for p in compiled.graph.inputs}
+    compiled, inputs, known = compiled_and_recorded()
     out = tmp_path_factory.mktemp("report") / "bundle"
-    write_bundle(compiled, out, model_files={}, inputs=inputs, spikes=known)
+    about = About("lively", 0.4321, "test")
+    write_bundle(compiled, out, model_files={}, inputs=inputs, spikes=known, about=about)
     return out
 
 
@@ -174,6 +170,34 @@ def test_a_network_of_many_cores_shows_the_busiest_and_says_so(content):
     assert text.count(">p7</td>") == 1
 
 
+def test_the_page_names_the_network_and_what_made_it(bundle, content):
+    text = (bundle / "report.html").read_text()
+    versions = json.loads((bundle / MANIFEST).read_text())["versions"]
+    assert content["versions"] == versions
+    for part in ("<h1>lively on loihi2</h1>", "Input 3\u00d716\u00d716, T = 4", "mIoU 0.4321 on the test split"):
+        assert part in text
+    assert all(f"{name} {version}" in text for name, version in versions.items() if version)
+    assert f"{content['params']:,} parameters" in text
+    assert f"mean of {content['firing_rate_of']}" in text
+    assert f"MACs = {content['macs_per_step']:,} per step ({content['macs_per_step_deployed']:,} without" in text
+    nameless = report_page(content | {"name": None, "miou": None, "miou_split": None})
+    assert "<h1>Network on loihi2</h1>" in nameless and "mIoU" not in nameless
+
+
+@pytest.mark.parametrize(
+    ("cores", "chips", "used", "spare"),
+    [
+        (119, 1, "119 of 120 cores of one chip", "1 to spare, 0.8%"),
+        (121, 2, "121 of 240 cores of 2 chips", "119 to spare"),
+    ],
+)
+def test_the_tile_of_cores_gives_the_margin_and_what_is_not_modelled(content, cores, chips, used, spare):
+    text = report_page(content | {"cores": cores, "chips": chips, "cores_to_spare": 120 * chips - cores})
+    assert f"<b>{used}</b>" in text, "not coloured: the bounds are not all of them"
+    assert spare in text
+    assert "axons and the shared pool are not modelled" in text
+
+
 def test_a_network_that_does_not_fit_says_so_in_the_page(content):
     broken = content | {"fits": False, "findings": ["population 'x' needs 99,999 words"]}
     text = report_page(broken)
@@ -213,7 +237,15 @@ def test_the_report_command_prints_the_json_or_tables(cli, bundle, content):
     assert code == 0, err
     assert out == ""
     text = " ".join(err.split())
-    for part in ("23,680", "64,352", "decoder0.output", "45 nm, as deployed", "loihi2, static", "not modelled"):
+    for part in (
+        "23,680",
+        "64,352",
+        "decoder0.output",
+        "45 nm, as deployed",
+        "loihi2, static",
+        "not modelled",
+        "lively: input 3x16x16",
+    ):
         assert part in text
 
 
@@ -225,6 +257,15 @@ def test_the_report_command_writes_both_pages(cli, bundle, tmp_path):
     assert 'href="mine.html"' in (tmp_path / "mine.certificate.html").read_text()
     with pytest.raises(UsageError, match="is a folder; give the name of a file"):
         read_report(bundle, html=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["report.html", "new.html", "model/new.html"])
+def test_a_page_is_never_written_into_a_bundle(bundle, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    with pytest.raises(UsageError, match="lies inside the bundle"):
+        read_report(copy, html=copy / name)
+    open_bundle(copy)
 
 
 def test_a_changed_report_is_refused_unless_told_otherwise(cli, bundle, tmp_path):
@@ -247,9 +288,9 @@ def test_a_bundle_of_an_older_neuroseg_is_told_to_export_again(bundle, content, 
     manifest = json.loads((copy / MANIFEST).read_text())
     del manifest["files"]["report.html"]
     manifest["files"]["report.json"]["sha256"] = sha256(copy / "report.json")
-    write_json(copy / MANIFEST, manifest)
+    write_json(copy / MANIFEST, sealed(manifest))
     open_bundle(copy)  # it still runs
     with pytest.raises(
-        FileFormatError, match=r"schema version 1; this neuroseg reads version 2\. Export the run again"
+        FileFormatError, match=r"schema version 1; this neuroseg reads version 3\. Export the run again"
     ):
         read_report(copy)

@@ -4,21 +4,25 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
+from damage import change_json, change_vectors, unhashed
 from lively import make_run
 
 from export import verify as module
-from export.bundle import MANIFEST, NETWORK, VECTORS
+from export.bundle import MANIFEST, NETWORK, VECTORS, sealed
 from export.errors import RuntimeFailure, UsageError
+from export.files import write_json
 from export.graph import Conv
 from export.netx.read import read_netx
 from export.netx.write import write_netx
 from export.verify import verify
 from neuroseg.commands.exporting import export_run
+from neuroseg.commands.verifying import show_verdict
 
 CHECKS = [
     *("hashes", "versions", "network", "descriptions", "spike-only", "gates", "number formats", "delays"),
@@ -41,12 +45,6 @@ def bundle(fresh, tmp_path):
     return shutil.copytree(fresh, tmp_path / "bundle")
 
 
-def unhashed(path, **options):
-    """Failed checks (name -> detail) with --no-verify, and the verdict."""
-    verdict = verify(path, backends=("int",), hashes=False, **options)
-    return {check.name: check.detail for check in verdict.checks if check.holds is False}, verdict
-
-
 def change_graph(path, change):
     """Write the network with another graph."""
     write_netx(change(read_netx(path / NETWORK)), path / NETWORK)
@@ -54,19 +52,6 @@ def change_graph(path, change):
 
 def change_population(path, name, change):
     change_graph(path, lambda g: replace(g, populations={**g.populations, name: change(g.populations[name])}))
-
-
-def change_json(path, name, change):
-    content = json.loads((path / name).read_text())
-    change(content)
-    (path / name).write_text(json.dumps(content))
-
-
-def change_vectors(path, change):
-    with np.load(path / VECTORS) as file:
-        content = dict(file)
-    change(content)
-    np.savez_compressed(path / VECTORS, **content)
 
 
 def threshold(v_th):
@@ -109,13 +94,42 @@ def test_one_changed_byte_of_any_file_is_found_and_nothing_further_is_believed(b
         (lambda m: m["files"].pop("certificate.json"), "'certificate.json' is not listed"),
         (lambda m: m["files"].update({"gone.txt": {"sha256": "0", "size_bytes": 0}}), "'gone.txt' is missing"),
         (lambda m: m.pop("files"), "manifest.json is damaged"),
+        (lambda m: m.update(files=[]), "manifest.json is damaged"),
     ],
 )
 def test_a_changed_manifest_is_found(change, message, bundle):
+    """By its own hash; and by the files, where somebody took the trouble to seal it again."""
     change_json(bundle, MANIFEST, change)
     (check,) = verify(bundle, backends=("int",)).checks
     assert not check.holds
+    assert "manifest.json' was changed after the export" in check.detail
+    write_json(bundle / MANIFEST, sealed(json.loads((bundle / MANIFEST).read_text())))
+    (check,) = verify(bundle, backends=("int",)).checks
+    assert not check.holds
     assert message in check.detail
+
+
+def test_without_hashes_it_is_told_what_nothing_vouches_for(fresh, capsys):
+    whole = verify(fresh, backends=("int",))
+    assert whole.unchecked == [] == whole.to_json()["unchecked"]
+    show_verdict(whole)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the bundle holds; " in said and "NOT checked" not in said
+    verdict = verify(fresh, backends=("int",), hashes=False)
+    assert verdict.holds
+    assert verdict.unchecked[0] == "hashes"
+    for part in ("model/", "report.html", "scales of quantization.json"):
+        assert any(part in unchecked for unchecked in verdict.unchecked), part
+    show_verdict(verdict)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "what was checked holds; " in said and "the bundle holds" not in said
+    assert "NOT checked: hashes; model/; the pages report.html" in said
+
+
+def test_questions_that_were_not_reached_are_not_checked(bundle):
+    (bundle / "graph.json").write_text("{}")
+    verdict = verify(bundle, backends=("int",))
+    assert verdict.unchecked == CHECKS[1:-1]
 
 
 def test_a_file_that_the_manifest_does_not_cover_is_told(bundle):
@@ -247,6 +261,7 @@ def put(key, value):
         (put("readout", lambda v: v[::-1]), "read-out", "differs from the spike counts at"),
         (lambda c: c.pop("readout"), "read-out", "read-out is missing"),
         (lambda c: c.pop("inputs/encoder0.image_lif"), "vectors", "holds inputs"),
+        (put("inputs/encoder0.image_lif", lambda _: np.uint8(1)), "vectors", "has not the five axes"),
     ],
 )
 def test_exchanged_or_missing_vectors_are_found(change, check, message, bundle):
@@ -256,25 +271,16 @@ def test_exchanged_or_missing_vectors_are_found(change, check, message, bundle):
     assert message in failed[check]
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "check", "message"),
-    [
-        ("certificate.json", lambda c: c.update(spike_only=False), "spike-only", "does not say that"),
-        ("certificate.json", lambda c: c["edges"][0].update(type="real"), "spike-only", "sends real values"),
-        ("certificate.json", lambda c: c["and"].append("x"), "spike-only", "calls 'x' and"),
-        ("certificate.json", lambda c: c.update(edges=c["edges"][1:]), "spike-only", "which is not certified"),
-        ("certificate.json", lambda c: c.update(edges=3), "descriptions", "a JSON list is needed"),
-        ("graph.json", lambda c: c["populations"].pop(), "descriptions", "does not list"),
-        ("graph.json", lambda c: c.update(steps=9), "descriptions", "steps is 9, 3 in network.net"),
-        ("report.json", lambda c: c.update(neurons=9), "descriptions", "report.json: 9 neurons"),
-        ("quantization.json", lambda c: c.update(populations=[]), "descriptions", "a JSON object is needed"),
-    ],
-)
-def test_descriptions_that_are_not_of_this_network_are_found(name, change, check, message, bundle):
-    change_json(bundle, name, change)
+def test_a_damaged_read_out_is_a_check_that_does_not_hold(bundle):
+    with zipfile.ZipFile(bundle / VECTORS) as file:
+        entry = file.getinfo("readout.npy")
+    content = bytearray((bundle / VECTORS).read_bytes())
+    first = entry.header_offset + 60
+    content[first : first + entry.compress_size // 2] = b"\xff" * (entry.compress_size // 2)
+    (bundle / VECTORS).write_bytes(content)
     failed, _ = unhashed(bundle)
-    assert list(failed) == [check]
-    assert message in failed[check]
+    assert list(failed) == ["read-out"]
+    assert "vectors.npz' cannot be read" in failed["read-out"]
 
 
 def test_a_failed_lava_run_is_a_check_that_does_not_hold(fresh, monkeypatch):
@@ -292,8 +298,19 @@ def test_wrong_usage_is_refused(fresh, tmp_path):
         verify(tmp_path)
     with pytest.raises(UsageError, match="unknown backend 'gpu'"):
         verify(fresh, backends=("gpu",))
-    with pytest.raises(UsageError, match="holds 2 test vectors"):
-        verify(fresh, backends=("int",), samples=3)
+    with pytest.raises(UsageError, match="--board-timing is for backend loihi2 only"):
+        verify(fresh, backends=("int",), board_timing=(0, 1))
+
+
+@pytest.mark.parametrize("samples", [0, -1, 3])
+def test_numbers_of_samples_are_refused_before_any_check(samples, bundle, monkeypatch):
+    monkeypatch.setattr(module, "check_seal", lambda _: pytest.fail("a check began"))
+    with pytest.raises(UsageError, match=f"--samples {samples} is out of range: the bundle holds 2 test vectors"):
+        verify(bundle, backends=("int",), samples=samples)
+    (bundle / VECTORS).write_bytes(b"")
+    monkeypatch.undo()
+    if samples > 0:
+        assert not verify(bundle, backends=("int",), samples=samples).holds
 
 
 def run_command(*arguments):
@@ -319,7 +336,7 @@ def small(tmp_path_factory):
 def test_verification_on_lava_imports_no_training_code(small):
     code, result, loaded = run_command(small, "--backend", "int", "--backend", "lava")
     assert code == 0, result
-    assert set(result) == {"schema_version", "bundle", "holds", "checks", "replays"}
+    assert set(result) == {"schema_version", "bundle", "holds", "unchecked", "checks", "replays"}
     assert result["holds"] is True
     assert [replay["backend"] for replay in result["replays"]] == ["int", "lava"]
     assert all(replay["mismatches"] == 0 < replay["compared"] for replay in result["replays"])

@@ -3,10 +3,12 @@
 Its inputs are known and equal on both sides, so candidate faults can simply be played through: the population is
 simulated once more as one unbroken stream (as Lava runs it), as it stands and with a wrong delay on one projection or a
 wrong or missing reset; and its threshold and biases are inferred from the spikes (`infer`). A candidate that reproduces
-the deviating spikes exactly is the cause; else the pattern of the mismatches says what it can be.
+the deviating spikes exactly is the cause. Where none does, delays and resets are not at fault, and what is left are
+weights and biases of the channels that differ.
 
 The side that the graph's own integers do not give is the one that deviates. Mostly that is the right-hand one; it is the
-left-hand one where a network was changed and its recorded spikes were not.
+left-hand one where a network was changed and its recorded spikes were not. Then the network is at hand, its delays and
+resets are those that were just played, and neither can be the fault.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from export.execute.neuron import STATE_LIMIT, Extremes, lif
 from export.execute.synapse import synaptic_sum
 from export.graph import V_TH_SHIFT, Graph, Population, to_physical
 from export.parity.infer import Evidence, bias_changes, threshold_change
+from export.spec import gates
 
 Spikes = Mapping[str, NDArray[np.uint8]]
 FEW_CHANNELS = 0.25
+MOST_LISTED = 8
 
 
 def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
@@ -32,34 +36,52 @@ def diagnose(graph: Graph, name: str, left: Spikes, right: Spikes) -> str:
     population = graph.populations[name]
     if population.kind == "input":
         return "the two sides were given different inputs"
+    broken = gates(graph, [name, *_repeaters(graph, name)])
+    if broken:
+        return f"gate: {broken[0]}"
     sums = delivered(graph, population, left)
-    if sums is not None and population.lif is not None:
-        given, wanted = (to_physical(side[name], population.layout) for side in (left, right))
-        own, overflows = played(population, sums, graph.steps)
-        if np.array_equal(own, wanted):
-            cause = _overflow(overflows) or _number_fault(population, sums, given, graph.steps, -1)
-        else:
-            cause = _timing_fault(graph, population, sums, given, wanted)
-            cause = cause or _number_fault(population, sums, wanted, graph.steps, 1)
-        if cause:
-            return cause
-        if max(int(s.abs().max()) for s in sums) << V_TH_SHIFT >= STATE_LIMIT:
-            return "overflow: a synaptic current leaves the chip's 24 bits"
-    return _pattern(left[name], right[name])
+    if sums is None or population.lif is None:
+        return "unknown: not all spikes that enter this population were recorded, so it cannot be played through"
+    given, wanted = (to_physical(side[name], population.layout) for side in (left, right))
+    own, overflows = played(population, sums, graph.steps)
+    if np.array_equal(own, wanted):
+        cause = _overflow(overflows) or _number_fault(population, sums, given, wanted, -1)
+    else:
+        cause = _timing_fault(graph, population, sums, given, wanted)
+        cause = cause or _number_fault(population, sums, wanted, given, 1)
+    if cause is None and max(int(s.abs().max()) for s in sums) << V_TH_SHIFT >= STATE_LIMIT:
+        return "overflow: a synaptic current leaves the chip's 24 bits"
+    return cause or _pattern(left[name], right[name])
 
 
 def delivered(graph: Graph, population: Population, spikes: Spikes) -> list[Tensor] | None:
     """What each projection delivers, (N T, C', H', W') physical, samples one after the other; None if a source is unknown."""
     sums = []
     for projection in graph.into(population.name):
-        source = projection.source
-        while graph.populations[source].kind == "relay":
-            source = graph.into(source)[0].source
-        if source not in spikes:
+        heard = _heard(graph, projection.source, spikes)
+        if heard is None:
             return None
-        given = torch.from_numpy(to_physical(spikes[source], graph.populations[source].layout))
-        sums.append(synaptic_sum(projection, given.flatten(0, 1)))
+        sums.append(synaptic_sum(projection, heard))
     return sums
+
+
+def _heard(graph: Graph, source: str, spikes: Spikes) -> Tensor | None:
+    """Spikes (N T, C', H', W') of a source, physical; what only repeats others is not recorded, but follows from these."""
+    population = graph.populations[source]
+    if source in spikes:
+        return torch.from_numpy(to_physical(spikes[source], population.layout)).flatten(0, 1)
+    if population.kind == "relay":
+        return _heard(graph, graph.into(source)[0].source, spikes)
+    if population.kind != "interleave":
+        return None
+    sums = delivered(graph, population, spikes)
+    return None if sums is None else (_total(sums) > 0).to(torch.uint8)
+
+
+def _repeaters(graph: Graph, name: str) -> list[str]:
+    """Relay and interleave populations through which a population listens."""
+    sources = [p.source for p in graph.into(name) if graph.populations[p.source].kind in ("relay", "interleave")]
+    return [*sources, *(further for source in sources for further in _repeaters(graph, source))]
 
 
 def played(population: Population, sums: list[Tensor], steps: int) -> tuple[NDArray[np.uint8], int]:
@@ -88,19 +110,21 @@ def _timing_fault(
 
 
 def _number_fault(
-    population: Population, sums: list[Tensor], fired: NDArray[np.uint8], steps: int, sign: int
+    population: Population, sums: list[Tensor], fired: NDArray[np.uint8], other: NDArray[np.uint8], sign: int
 ) -> str | None:
     """A threshold or biases with which the population would fire as given.
 
-    fired  physical spikes (N, T, C', H', W') of the side that deviates
+    fired  physical spikes (N, T, C', H', W') of the side that deviates; other: those of the other side
     sign   -1 where that is the left-hand side: changes are told as right minus left
     """
     assert population.lif is not None
     push = _push(population)
     zero = torch.zeros((), dtype=torch.int32)
-    total = _total(sums).unflatten(0, (-1, steps))
+    total = _total(sums).unflatten(0, (-1, fired.shape[1]))
     seen = Evidence(total, torch.from_numpy(fired) > 0, zero if push is None else push, population.lif)
-    change = threshold_change(seen)
+    change, differing = threshold_change(seen), _channels(fired, other, population.layout)
+    if change is not None and len(differing) == 1 < population.shape[0]:  # a threshold is common to all channels
+        return f"{_named(differing)}, or the threshold differs by {sign * change}"
     if change is not None:
         return f"rounding: the threshold differs by {sign * change}"
     if push is not None and sign > 0 and np.array_equal(lif(total, population.lif).numpy(), fired):
@@ -179,12 +203,19 @@ def _stream(population: Population, total: Tensor, steps: int, late: int | None)
 
 
 def _pattern(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> str:
-    wrong = left != right
-    samples = wrong.any(axis=(1, 2, 3, 4))
-    channels = np.flatnonzero(wrong.any(axis=(0, 1, 3, 4)))
-    if not samples[0]:
-        return "reset: the first sample agrees and later ones do not: state is left over from the sample before"
-    if len(channels) <= max(1, FEW_CHANNELS * wrong.shape[2]):
-        listed = ", ".join(map(str, channels[:8]))
-        return f"rounding: only channel(s) {listed} differ: a weight or bias of these is not the same"
+    """What the differing channels say, once nothing that was played through explains them. Spikes: logical."""
+    differing = _channels(left, right)
+    if len(differing) <= max(1, FEW_CHANNELS * left.shape[2]):
+        return _named(differing)
     return "rounding: weights, biases or the threshold of this population are not the same on both sides"
+
+
+def _channels(left: NDArray[np.uint8], right: NDArray[np.uint8], layout: int = 1) -> list[int]:
+    """Logical channels in which two sides, stored in a layout, differ."""
+    channels = np.flatnonzero((left != right).any(axis=(0, 1, 3, 4)))
+    return sorted({int(channel) // layout**2 for channel in channels})
+
+
+def _named(channels: list[int]) -> str:
+    listed = ", ".join(map(str, channels[:MOST_LISTED]))
+    return f"rounding: only channel(s) {listed} differ: a weight or bias of these is not the same"

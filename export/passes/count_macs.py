@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from export.dataflow import Convolution, Dataflow, Host, Image, TransposedConvolution
-
-
-@dataclass(frozen=True)
-class Macs:
-    """per_step: of one convolution, image and time step; on_host: it reads pixels, so it is never driven by spikes."""
-
-    per_step: int
-    on_host: bool
+from export.dataflow import Convolution, Dataflow, Host, Image, Macs, TransposedConvolution
 
 
 def count_macs(flow: Dataflow) -> Mapping[str, Macs]:
-    """Module -> MACs. Every weight meets each output pixel once, of a transposed convolution each input pixel."""
+    """Module -> MACs of the network as trained: what is deployed, and the auxiliary heads that are not.
+
+    Every weight meets each output pixel once, of a transposed convolution each input pixel.
+    """
     found: dict[str, Macs] = {}
     for node in flow.nodes.values():
         if isinstance(node, (Convolution, TransposedConvolution)):
             source = flow.nodes[node.inputs[0]]
             _, height, width = source.shape if isinstance(node, TransposedConvolution) else node.shape
             found[node.name] = Macs(node.weight.size * height * width, isinstance(source, (Image, Host)))
-    return found
+    return found | dict(flow.left_out)

@@ -34,7 +34,7 @@ def fold_norm(flow: Dataflow) -> Dataflow:
             )
         nodes[before.name] = _folded(before, node)
         folded_into[node.name] = before.name
-    return Dataflow(nodes, folded_into.get(flow.output, flow.output), flow.steps)
+    return replace(flow, nodes=nodes, output=folded_into.get(flow.output, flow.output))
 
 
 def _folded(conv: Convolution | TransposedConvolution, norm: Norm | Bias) -> Node:

@@ -106,8 +106,9 @@ def _warnings(graph: Graph, scale: Mapping[str, float], v_th: Mapping[str, int])
         exact = lif.v_th * scale[name]
         if integer < COARSE_V_TH:
             found.append(
-                f"population '{name}' has a threshold of only {integer} steps: a few large weights take the range. "
-                "Train with weight decay, or quantisation-aware."
+                f"population '{name}' has a threshold of only {integer} steps: a few large weights take the range, and the "
+                "others are rounded coarsely. A network that was trained quantisation-aware has learned with that; "
+                "any other: train it quantisation-aware, or with weight decay."
             )
         if abs(exact - integer) > WHOLE:
             found.append(

@@ -3,13 +3,16 @@
 The module is traced with torch.fx. Its leaves are the modules that describe themselves: `describe() -> dict` with the
 key "op" (see `LEAVES`). Between them only `+`, `*` and module calls may stand; anything else is refused by its dotted
 name. The first value that the module returns is the class map; whatever does not lead to it (auxiliary heads) is left
-out. `export` knows no model: the protocol is all it needs.
+out, but for the count of its multiply-accumulates. `export` knows no model: the protocol is all it needs.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import redirect_stderr
+from copy import deepcopy
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from export.dataflow import (
     Fire,
     Host,
     Image,
+    Macs,
     MaxPool,
     Nearest,
     Node,
@@ -71,7 +75,7 @@ def trace(module: nn.Module, image_shape: Shape) -> Dataflow:
         raise TraceError(f"all neurons must run the same number of time steps; found {sorted(steps)}.")
     if not isinstance(nodes[names[output]], ReadOut):
         raise TraceError(f"the first output must be a read-out; found '{names[output]}'. Return the class map first.")
-    return Dataflow(nodes, names[output], steps.pop())
+    return Dataflow(nodes, names[output], steps.pop(), _left_out(traced, wanted))
 
 
 class _Tracer(fx.Tracer):
@@ -99,15 +103,29 @@ def _symbolic(module: nn.Module) -> fx.GraphModule:
 
 
 def _propagate(module: nn.Module, traced: fx.GraphModule, image_shape: Shape) -> None:
-    """Give every traced node the shape of its value, by running the module once on a black image."""
-    image = torch.zeros(1, *image_shape)
+    """Give every traced node the shape of its value.
+
+    Shapes alone go through a copy on torch's meta device, which takes no time and no memory. A module that needs numbers
+    for its shapes (or holds tensors that `to` does not move) runs once on a black image instead; so does one that
+    fails, since its error is clearer there.
+    """
     with torch.no_grad():
         try:
-            module(image)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise TraceError(f"the module does not run on one image {image_shape}: {reason}") from error
-        ShapeProp(traced).propagate(image)
+            shapes = fx.GraphModule(deepcopy(module).to("meta"), traced.graph)
+            with redirect_stderr(StringIO()):  # ShapeProp prints a traceback when something fails
+                ShapeProp(shapes).propagate(torch.empty(1, *image_shape, device="meta"))
+        except (RuntimeError, TypeError, ValueError, AttributeError):
+            _propagate_numbers(module, traced, image_shape)
+
+
+def _propagate_numbers(module: nn.Module, traced: fx.GraphModule, image_shape: Shape) -> None:
+    image = torch.zeros(1, *image_shape)
+    try:
+        module(image)  # its own error, before ShapeProp wraps and prints it
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise TraceError(f"the module does not run on one image {image_shape}: {reason}") from error
+    ShapeProp(traced).propagate(image)
 
 
 def _unsupported(name: str, kind: str) -> str:
@@ -137,6 +155,28 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
     return found
 
 
+def _left_out(traced: fx.GraphModule, wanted: Collection[fx.Node]) -> dict[str, Macs]:
+    """Module -> MACs of the convolutions of auxiliary heads. Nothing else there has to be expressible."""
+    found: dict[str, Macs] = {}
+    for node in traced.graph.nodes:
+        description = _description(traced, node)
+        if node in wanted or description.get("op") not in ("conv", "conv_transpose"):
+            continue
+        source = node.all_input_nodes[0]
+        _, height, width = _shape(source if description["op"] == "conv_transpose" else node)
+        on_host = source.op == "placeholder" or _description(traced, source).get("op") == "host"
+        count = int(np.prod(tuple(description["weight"].shape))) * height * width
+        found[str(node.target)] = Macs(count, on_host, deployed=False)
+    return found
+
+
+def _description(traced: fx.GraphModule, node: fx.Node) -> Description:
+    """What a module says of itself; nothing for other nodes."""
+    module = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+    description: Description = module.describe() if module is not None else {}  # type: ignore[operator]  # a leaf
+    return description
+
+
 def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], nodes: Mapping[str, Node]) -> Node:
     shape = _shape(node)
     if node.op == "placeholder":
@@ -145,8 +185,8 @@ def _node(traced: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str], n
         name = str(node.target)
         if name in nodes:
             raise TraceError(f"module '{name}' is called twice; give each use a module of its own.")
-        description = traced.get_submodule(name).describe()  # type: ignore[operator]  # the leaf test ensures it
-        build = LEAVES.get(description.get("op"))
+        description = _description(traced, node)
+        build = LEAVES.get(str(description.get("op")))
         if build is None:
             raise TraceError(_unsupported(name, f"describes itself as {description.get('op')!r}"))
         return build(name, tuple(names[n] for n in _operands(name, node)), shape, description)

@@ -8,38 +8,44 @@ from typing import Any
 import numpy as np
 
 import hw_configs
-from export.graph import Graph, Kind, Population
+from export.graph import Graph, Population
 from export.passes.place import BOUNDS, NOT_MODELLED, Placement
 from export.pipeline import Compiled
 from export.report import energy
+from export.report.about import About, versions
 from export.report.measure import Load, Spikes, complete, measure
+from export.report.sizes import network_counts
 from hw_configs import Chip, Coefficients, Quantity
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 COEFFICIENTS = "horowitz45nm"
-DEPLOYED: tuple[Kind, ...] = ("lif", "or", "and", "interleave", "relay")
 Rows = list[dict[str, Any]]
 
 
-def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> dict[str, Any]:
+def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes, about: About | None = None) -> dict[str, Any]:
     """The content of `report.json`.
 
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical; all averages are over them
+    about           name and score of the network; without it both are null
     """
     graph, placement = compiled.graph, compiled.placement
     recorded = complete(graph, inputs, spikes)
     loads = measure(graph, placement, recorded)
     rates = {name: float(values.mean()) for name, values in recorded.items()}
-    work = _work(graph, placement, loads)
-    trained = _trained(compiled, rates)
+    work = _work(compiled, loads)
+    counts = network_counts(graph, compiled.macs)
+    rate = _firing_rate(graph, rates)
+    trained = energy.Trained(graph.steps, counts["macs_per_step"], counts["host_macs"], rate)
+    vectors = len(next(iter(inputs.values())))
     coefficients = hw_configs.load_coefficients(COEFFICIENTS)
     chip_model = energy.on_chip(work, placement.chip)
     return {
         "schema_version": SCHEMA_VERSION,
-        **_network(compiled),
-        "test_vectors": len(next(iter(inputs.values()))),
-        "macs_per_step": trained.macs_per_step,
-        "host_macs": trained.host_macs,
+        **_identity(compiled, about),
+        **counts,
+        "test_vectors": vectors,
+        "firing_rate": rate,
+        "firing_rate_of": f"all LIF neurons of the exported network, host included, over {vectors} test vectors",
         "synops_per_sample": work.synops,
         "synops_stored_per_sample": work.synops_stored,
         "updates_per_sample": work.updates,
@@ -49,10 +55,10 @@ def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> dict[str
         "busiest_core": _busiest(placement, work),
         "energy": {
             "papers_as_trained": energy.papers_as_trained(trained, coefficients),
-            "papers_as_deployed": energy.papers_as_deployed(trained, work, coefficients),
+            "papers_as_deployed": energy.papers_as_deployed(work, coefficients),
             placement.chip.name: chip_model,
         },
-        "latency": _latency(graph, chip_model),
+        "latency": _latency(counts["latency_steps"], graph.steps, chip_model),
         "hardware": _sources(placement.chip, coefficients),
         "delays": compiled.delays.to_json(),
         "ranges": compiled.ranges,
@@ -61,36 +67,32 @@ def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> dict[str
     }
 
 
-def _network(compiled: Compiled) -> dict[str, Any]:
-    """Sizes that need no test vector."""
-    graph = compiled.graph
-    kinds = {kind: graph.neurons([kind]) for kind in DEPLOYED}
+def _identity(compiled: Compiled, about: About | None) -> dict[str, Any]:
+    """Which network this is; the score is that of its training, not of the exported integers."""
     return {
-        "neurons": kinds["lif"],
-        "neurons_deployed": sum(kinds.values()),
-        "neurons_by_kind": kinds,
-        "host_neurons": graph.neurons(["input"]),
-        "steps_per_sample": graph.steps,
-        "depth_steps": max(graph.arrivals.values()),
-        "latency_steps": max(graph.arrivals[n] for n in graph.outputs) + graph.steps - 1,
+        "name": about.name if about else None,
+        "input": list(compiled.image_shape),
+        "steps_per_sample": compiled.graph.steps,
+        "params": compiled.params,
+        "miou": about.miou if about else None,
+        "miou_split": about.miou_split if about else None,
+        "versions": versions(),
     }
 
 
-def _trained(compiled: Compiled, rates: Mapping[str, float]) -> energy.Trained:
-    """As trained: the firing rate is that of all LIF neurons, those on the host included."""
-    graph = compiled.graph
+def _firing_rate(graph: Graph, rates: Mapping[str, float]) -> float:
+    """Spikes per neuron and step, of all LIF neurons: those on the host too, as the energy formula needs it."""
     neurons = {p.name: p.neurons for p in graph.populations.values() if p.kind in ("lif", "input")}
-    rate = sum(rates[name] * count for name, count in neurons.items()) / sum(neurons.values())
-    total = sum(macs.per_step for macs in compiled.macs.values())
-    host = sum(macs.per_step for macs in compiled.macs.values() if macs.on_host)
-    return energy.Trained(graph.steps, total, host, rate)
+    return sum(rates[name] * count for name, count in neurons.items()) / sum(neurons.values())
 
 
-def _work(graph: Graph, placement: Placement, loads: Mapping[str, Load]) -> energy.Work:
+def _work(compiled: Compiled, loads: Mapping[str, Load]) -> energy.Work:
+    graph, placement = compiled.graph, compiled.placement
     synops = sum(float(load.synops.sum()) / len(load.synops) for load in loads.values())
     neurons = sum(graph.populations[name].neurons for name in loads)
     return energy.Work(
         graph.steps,
+        sum(macs.per_step for macs in compiled.macs.values() if macs.on_host and macs.deployed),
         synops,
         sum(load.synops_stored for load in loads.values()),
         float(neurons * graph.steps),
@@ -112,6 +114,7 @@ def _places(placement: Placement) -> dict[str, Any]:
         "cores_lower_bound_shared": placement.shared_least,
         "core_limits": {"neurons": placement.limits.neurons, "synaptic_words": placement.limits.words},
         "usable_cores_per_chip": placement.limits.usable_cores,
+        "cores_to_spare": placement.chips * placement.limits.usable_cores - placement.cores,
         "bounds_used": list(BOUNDS),
         "bounds_not_modelled": list(NOT_MODELLED),
     }
@@ -205,11 +208,10 @@ def _busiest(placement: Placement, work: energy.Work) -> dict[str, Any]:
     return {"core": core, "population": name, "max_synops_per_step": int(work.core_synops[core])}
 
 
-def _latency(graph: Graph, chip_model: Mapping[str, Any]) -> dict[str, Any]:
+def _latency(steps: int, per_sample: int, chip_model: Mapping[str, Any]) -> dict[str, Any]:
     """From the first step of a sample's input to the last of its output; a sample enters every T steps."""
-    steps = max(graph.arrivals[n] for n in graph.outputs) + graph.steps - 1
     times = {level: steps * step for level, step in chip_model["step_time_s"].items()}
-    return {"latency_steps": steps, "steps_per_sample": graph.steps, "latency_time_s": times}
+    return {"latency_steps": steps, "steps_per_sample": per_sample, "latency_time_s": times}
 
 
 def _sources(chip: Chip, coefficients: Coefficients) -> Rows:

@@ -10,8 +10,8 @@ Every coefficient comes from `hw_configs`; nothing here knows a joule.
     chip, static          E = static_power * chips * T * step
     step                  max(min_step_time, slowest core's synops * synop_time + updates * neuron_update_time)
 
-ACs: accumulations per step if every neuron fired. fr: mean firing rate. The slowest core is taken in its busiest step,
-as all cores wait for it.
+ACs: accumulations per step if every neuron fired; as trained, auxiliary heads are counted in. fr: mean firing rate. The
+slowest core is taken in its busiest step, as all cores wait for it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ NOT_COUNTED = (
 
 @dataclass(frozen=True)
 class Trained:
-    """As trained, per image: T; MACs per step of all convolutions and of those on the host; mean firing rate of the LIFs."""
+    """As trained, auxiliary heads included, per image: T; MACs per step of all convolutions and of those on the host.
+
+    firing_rate  spikes per neuron and step, mean of all LIF neurons of the exported network
+    """
 
     steps: int
     macs_per_step: int
@@ -49,11 +52,12 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """As deployed, per sample: synops (also with stored zeros) and neuron updates in all; chips; per core (cores,)
-    the most synops of one step, and updates per step.
+    """As deployed, without auxiliary heads, per sample: MACs of the host's convolutions, synops (also with stored zeros)
+    and neuron updates in all; chips; per core (cores,) the most synops of one step, and updates per step.
     """
 
     steps: int
+    host_macs: int
     synops: float
     synops_stored: float
     updates: float
@@ -79,19 +83,19 @@ def papers_as_trained(trained: Trained, coefficients: Coefficients) -> dict[str,
     }
 
 
-def papers_as_deployed(trained: Trained, work: Work, coefficients: Coefficients) -> dict[str, Any]:
+def papers_as_deployed(work: Work, coefficients: Coefficients) -> dict[str, Any]:
     """The same coefficients on what is really run: unrolled fan-in, OR, AND and relays."""
     mac, ac = _joule(coefficients.mac_energy), _joule(coefficients.ac_energy)
-    on_chip, host = ac * work.synops, mac * trained.host_macs
+    on_chip, host = ac * work.synops, mac * work.host_macs
     return {
         "formula": "E_AC * synops + E_MAC * MACs_host",
         "coefficients": coefficients.name,
         "synops_per_sample": work.synops,
-        "host_macs": trained.host_macs,
+        "host_macs": work.host_macs,
         "energy_j": on_chip + host,
         "chip_part_j": on_chip,
         "host_part_j": host,
-        "energy_host_every_step_j": on_chip + trained.steps * host,
+        "energy_host_every_step_j": on_chip + work.steps * host,
         "note": "the host convolves an image once; energy_host_every_step_j counts it T times, as the papers do",
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from export.report.figures import draw, energy_rows
+from export.report.sizes import cores_used
 
 CERTIFICATE = "certificate.html"
 MOST_CORES = 400  # rows of the core table; report.json has all
@@ -31,6 +32,7 @@ def report_page(content: Mapping[str, Any], *, certificate: str = CERTIFICATE) -
         energies=energy_rows(content),
         cores=shown,
         levels=LEVELS,
+        cores_used=cores_used(content),
         certificate=certificate,
     )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from export.errors import NeurosegError
+from export.errors import NeurosegError, UsageError
 
 # In the order of use; a command that is not listed comes last.
 ORDER = (
@@ -47,6 +47,10 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not check the bundle's hashes.")]
 Deadline = Annotated[float | None, typer.Option(help="Seconds after which a Lava run is ended.", min=1)]
+BoardTiming = Annotated[
+    str | None,
+    typer.Option(metavar="IN,OUT", help="Steps between host and chip, there and back; with loihi2 only. Default 0,0."),
+]
 Out = Annotated[Path, typer.Option(help="Folder to write.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder made by `neuroseg train`.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by `neuroseg export`.")]
@@ -58,7 +62,20 @@ def warn_no_verify(no_verify: bool) -> None:
         print("neuroseg: the bundle's hashes are NOT checked (--no-verify).", file=sys.stderr)
 
 
+def two_steps(board_timing: str | None) -> tuple[int, int] | None:
+    """The two numbers of `--board-timing`; UsageError for anything else."""
+    if board_timing is None:
+        return None
+    try:
+        into, out = (int(part) for part in board_timing.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--board-timing '{board_timing}' is not two whole numbers of steps, such as 1,2: into the chip, out of it."
+        ) from None
+    return into, out
+
+
 def fail_on_mismatch(result: dict[str, Any]) -> None:
-    """Exit code 1 if anything differs."""
-    if result["mismatches"]:
+    """Exit code 1 if anything differs, or a rung of a ladder could not be run."""
+    if result["mismatches"] or any(rung["error"] is not None for rung in result.get("rungs", ())):
         raise typer.Exit(1)

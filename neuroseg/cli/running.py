@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import BundlePath, Deadline, Json, NoVerify, Out, app, fail_on_mismatch, warn_no_verify
+from neuroseg.cli.app import (
+    BoardTiming,
+    BundlePath,
+    Deadline,
+    Json,
+    NoVerify,
+    Out,
+    app,
+    fail_on_mismatch,
+    two_steps,
+    warn_no_verify,
+)
 
 SIDE_HELP = "float, folded, slayer, int, lava, lava-fast or loihi2."
 
@@ -19,6 +30,7 @@ def simulate(
     samples: Annotated[int | None, typer.Option(help="Test vectors to run; default all.")] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the spikes in this .npz file.")] = None,
     deadline: Deadline = None,
+    board_timing: BoardTiming = None,
     no_verify: NoVerify = False,
     json: Json = False,
 ) -> None:
@@ -27,7 +39,15 @@ def simulate(
     from neuroseg.commands.parity import simulate_bundle
 
     warn_no_verify(no_verify)
-    result = simulate_bundle(bundle, backend, samples=samples, out=out, verify=not no_verify, deadline_s=deadline)
+    result = simulate_bundle(
+        bundle,
+        backend,
+        samples=samples,
+        out=out,
+        verify=not no_verify,
+        deadline_s=deadline,
+        board_timing=two_steps(board_timing),
+    )
     if json:
         put_json(result)
     else:
@@ -49,6 +69,7 @@ def parity(
     right: Annotated[str, typer.Option(help=SIDE_HELP)] = "lava",
     samples: Annotated[int, typer.Option(help="Test images to run, streamed back to back.")] = 2,
     deadline: Deadline = None,
+    board_timing: BoardTiming = None,
     no_verify: NoVerify = False,
     json: Json = False,
 ) -> None:
@@ -58,7 +79,8 @@ def parity(
     from neuroseg.commands.parity import show_parity
 
     warn_no_verify(no_verify)
-    result = run_parity(bundle, left, right, samples, verify=not no_verify, deadline_s=deadline)
+    timing = two_steps(board_timing)
+    result = run_parity(bundle, left, right, samples, verify=not no_verify, deadline_s=deadline, board_timing=timing)
     if json:
         put_json(result)
     else:
@@ -77,12 +99,14 @@ def ladder(
     ] = "float,folded,slayer,int,lava-fast,lava",
     out: Annotated[Path | None, typer.Option(help="Folder for ladder.json and the pictures.")] = None,
     deadline: Deadline = None,
+    board_timing: BoardTiming = None,
     no_verify: NoVerify = False,
     json: Json = False,
 ) -> None:
     """Compare each step from the trained network to Lava: mIoU, spikes, the first divergence and its cause.
 
-    The exit code is 1 if a spike differs from slayer on; float and folded differ a little, and the ladder says why.
+    The exit code is 1 if a spike differs from slayer on; float and folded differ a little, and the ladder says why. A
+    rung that fails is told, the others are run all the same, and the exit code is 1.
     """
     from neuroseg.commands.console import put_json
     from neuroseg.commands.ladder import ladder as run_ladder
@@ -90,7 +114,15 @@ def ladder(
 
     warn_no_verify(no_verify)
     chosen = [rung.strip() for rung in rungs.split(",") if rung.strip()]
-    result = run_ladder(bundle, chosen, samples, out=out, verify=not no_verify, deadline_s=deadline)
+    result = run_ladder(
+        bundle,
+        chosen,
+        samples,
+        out=out,
+        verify=not no_verify,
+        deadline_s=deadline,
+        board_timing=two_steps(board_timing),
+    )
     if json:
         put_json(result)
     else:
@@ -102,10 +134,11 @@ def ladder(
 def verify(
     bundle: BundlePath,
     backend: Annotated[
-        list[str] | None, typer.Option(help="int, lava or lava-fast; may be given again. Default int and lava.")
+        list[str] | None, typer.Option(help="int, lava, lava-fast or loihi2; may be given again. Default int and lava.")
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Test vectors to replay; default all.")] = None,
     deadline: Deadline = None,
+    board_timing: BoardTiming = None,
     no_verify: NoVerify = False,
     json: Json = False,
 ) -> None:
@@ -114,7 +147,14 @@ def verify(
     from neuroseg.commands.verifying import show_verdict, verify_bundle
 
     warn_no_verify(no_verify)
-    verdict = verify_bundle(bundle, backend or ("int", "lava"), samples, hashes=not no_verify, deadline_s=deadline)
+    verdict = verify_bundle(
+        bundle,
+        backend or ("int", "lava"),
+        samples,
+        hashes=not no_verify,
+        deadline_s=deadline,
+        board_timing=two_steps(board_timing),
+    )
     if json:
         put_json(verdict.to_json())
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-messages = Console(stderr=True)  # tables and progress never mix with JSON on standard output
+# Brackets in names and messages are no markup.
+messages = Console(stderr=True, markup=False)  # tables and progress never mix with JSON on standard output
 
 Report = Callable[[int, int], None]
+LOG_PERCENT, LOG_SECONDS = 10, 10.0  # a log file gets a line at most every 10 % and every 10 s
 
 
 def say(text: str) -> None:
@@ -39,11 +43,29 @@ def put_json(value: Any) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Report]:
-    """A progress bar on a terminal (nothing elsewhere); call the yielded function with (done, all)."""
+    """A progress bar on a terminal, plain lines elsewhere; call the yielded function with (done, all)."""
+    if not messages.is_terminal:
+        yield _logged(what)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
+    with Progress(*columns, console=messages, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _logged(what: str) -> Report:
+    """One line now, and one whenever enough was done and enough time has passed, so that a log file shows life."""
+    told, at = 0, time.monotonic()
+    print(f"{what} ...", file=sys.stderr, flush=True)
+
+    def report(done: int, total: int) -> None:
+        nonlocal told, at
+        percent, now = 100 * done // total if total else 0, time.monotonic()
+        if percent >= told + LOG_PERCENT and now - at >= LOG_SECONDS:
+            told, at = percent, now
+            print(f"{what}: {percent} %", file=sys.stderr, flush=True)
+
+    return report
 
 
 def _cell(value: object) -> str:

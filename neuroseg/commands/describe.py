@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from export.graph import Conv, Graph, Kind, Population
+from export.graph import Conv, Graph, Population
 from export.passes.balance_delays import balance_delays
 from export.passes.check_spikes import check_spikes
+from export.passes.count_macs import count_macs
 from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
 from export.passes.trace import trace
+from export.pipeline import check_layout
+from export.report.sizes import network_counts
 from neuroseg.commands.console import show
 from neuroseg.config import Config
-from neuroseg.models import build_model, network_size, parameter_count
-
-ON_CHIP: tuple[Kind, ...] = ("lif", "or", "and", "interleave", "relay")
+from neuroseg.models import build_model, parameter_count
 
 
 def describe(config: Config, layout: str = "auto") -> dict[str, Any]:
@@ -24,13 +25,12 @@ def describe(config: Config, layout: str = "auto") -> dict[str, Any]:
 
     Weights do not matter: the compiler's passes up to the delays run on untrained ones. Raises what `export` would raise.
     """
+    check_layout(layout)
     model = build_model(config.model, config.data.classes)
-    size = network_size(model, *config.data.size)
     flow = fold_norm(trace(model, (3, *config.data.size)))
     check_spikes(flow)
     trained = lower(flow, layout)
     deployed, delays = balance_delays(trained)
-    kinds = {kind: deployed.neurons([kind]) for kind in ON_CHIP}
     rows = [_row(p, trained, deployed.arrivals[p.name], delays.relays) for p in trained.populations.values()]
     return {
         "schema_version": 1,
@@ -38,14 +38,7 @@ def describe(config: Config, layout: str = "auto") -> dict[str, Any]:
         "input": [3, *config.data.size],
         "steps": config.model.steps,
         "params": parameter_count(model),
-        "macs_per_step": size.macs_per_step,
-        "host_macs": size.host_macs,
-        "neurons": kinds["lif"],
-        "neurons_deployed": sum(kinds.values()),
-        "neurons_by_kind": kinds,
-        "host_neurons": deployed.neurons(["input"]),
-        "depth": delays.depth,
-        "latency_steps": max(deployed.arrivals[n] for n in deployed.outputs) + deployed.steps - 1,
+        **network_counts(deployed, count_macs(flow)),
         "populations": rows,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,17 @@ from export.execute.neuron import Extremes
 from export.files import check_writable
 from export.parity.compare import compare
 from export.passes.prove_range import prove_range
-from export.pipeline import Compiled, compile_module
+from export.pipeline import Compiled, check_layout, compile_module
+from export.report.about import About
+from export.report.sizes import cores_used
 from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.reference import Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
+from neuroseg.config import Config
 from neuroseg.train import load_run
 
 TARGETS = ("loihi2",)
-LAYOUTS = ("auto", "nested", "interleave")
-MODEL_FILES = ("config.yaml", "weights.safetensors")
+WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
+MODEL_FILES = ("config.yaml", WEIGHTS)
 
 
 def export_run(
@@ -33,8 +37,7 @@ def export_run(
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; supported: {', '.join(TARGETS)}.")
-    if layout not in LAYOUTS:
-        raise UsageError(f"unknown layout '{layout}'; choose one of {', '.join(LAYOUTS)}.")
+    check_layout(layout)
     check_writable(out, is_bundle)  # found out before minutes are spent
     config, model = load_run(run)
     samples = load_samples(config, vectors, "--vectors")
@@ -51,7 +54,19 @@ def export_run(
         model_files={name: run / name for name in MODEL_FILES},
         inputs=inputs,
         spikes=known,
+        about=_about(run, config),
     )
+
+
+def _about(run: Path, config: Config) -> About:
+    """The config's name, and the score of `metrics.json`, if it is there and bound to the weights (`load_run` checked)."""
+    try:
+        metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
+        miou, split = float(metrics["miou"]), str(metrics["split"])
+        bound = bool(metrics["sha256"][WEIGHTS])
+    except (OSError, ValueError, KeyError, TypeError):
+        return About(config.name)
+    return About(config.name, miou, split) if bound and 0 <= miou <= 1 else About(config.name)
 
 
 def _checked(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> Compiled:
@@ -84,6 +99,7 @@ def summarise(content: dict[str, Any], out: Path) -> None:
         ("synops per sample", f"{content['synops_per_sample']:,.0f} on {content['test_vectors']} test vectors"),
         ("24-bit range", f"proved for {verdicts.count('cannot overflow')} of {len(verdicts)} populations"),
     ]
+    say(name_line(content))
     show(f"exported to {out}", ("what", "value"), rows)
     for row in content["ranges"]["populations"]:
         if row["verdict"] != "cannot overflow":
@@ -93,7 +109,18 @@ def summarise(content: dict[str, Any], out: Path) -> None:
 
 
 def cores_line(content: Mapping[str, Any]) -> str:
-    """Cores and chips in a few words."""
-    chips = f"{content['chips']:,} chip" + ("" if content["chips"] == 1 else "s")
+    """Cores and chips, how many are to spare, and what the count leaves out."""
     fits = "" if content["fits"] else f"; {len(content['findings'])} population(s) do NOT fit"
-    return f"{content['cores']:,} of {content['chip']} on {chips}, at least {content['cores_lower_bound']:,}{fits}"
+    return (
+        f"{cores_used(content)} ({content['chip']}), {content['cores_to_spare']:,} to spare; at least "
+        f"{content['cores_lower_bound']:,}; axons and the shared pool are not modelled{fits}"
+    )
+
+
+def name_line(content: Mapping[str, Any]) -> str:
+    """Name, input size, T, parameters and score of the network."""
+    size = "x".join(map(str, content["input"]))
+    text = f"{content['name'] or 'network'}: input {size}, T = {content['steps_per_sample']}, {content['params']:,} parameters"
+    if content["miou"] is not None:
+        text += f", mIoU {content['miou']:.4f} on the {content['miou_split']} split as trained"
+    return text

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle import open_bundle
-from export.errors import UsageError
+from export.bundle import check_outside, open_bundle
+from export.errors import NeurosegError, UsageError
 from export.files import check_parent, write_json
 from export.parity.compare import compare
+from export.simulate import BoardTiming, check_board_timing
 from neuroseg.commands.console import say, show
 from neuroseg.commands.picture import draw_disagreement, draw_iou
 from neuroseg.commands.reference import Samples, Spikes, agreement, maps_of
@@ -26,6 +27,9 @@ from neuroseg.metrics import confusion_matrix, iou_per_class, miou, pixel_accura
 
 RUNGS = ("float", "folded", "slayer", "int", "lava-fast", "lava")
 LADDER, DISAGREEMENT, IOU = "ladder.json", "disagreement.png", "iou_per_class.png"
+
+SCORES = ("miou", "pixel_accuracy", "iou_per_class", "iou_delta_per_class")
+COMPARED = ("against", "compared", "mismatches", "spike_agreement", "pixel_agreement", "first_divergence")
 
 Maps = dict[str, NDArray[np.int64]]
 
@@ -38,6 +42,7 @@ def ladder(
     out: Path | None = None,
     verify: bool = True,
     deadline_s: float | None = None,
+    board_timing: BoardTiming | None = None,
 ) -> dict[str, Any]:
     """Run the first test images through every rung.
 
@@ -46,14 +51,17 @@ def ladder(
     returns  JSON-ready: {"schema_version", "bundle", "samples", "class_names", "mismatches", "rungs": [...]}; "mismatches"
              counts those between exact rungs only. A rung: {"name", "exact", "miou", "pixel_accuracy", "iou_per_class",
              "iou_delta_per_class" (to the first rung), "against", "compared", "mismatches", "spike_agreement",
-             "pixel_agreement", "first_divergence", "seconds"}; what compares is null on the first rung
+             "pixel_agreement", "first_divergence", "seconds", "error"}; what compares is null on the first rung. A rung
+             that fails has its sentence in "error" (null on the others) and null measures; the next one is compared with
+             the last that ran, and deltas are to the first that ran
     raises   UsageError for unknown rungs, too many samples and an `out` that cannot be written
     """
+    check_board_timing(board_timing, rungs)
     chosen = _ordered(rungs)
     if out is not None:
-        check_parent(out / LADDER)
+        _check_folder(out)
     bundle = open_bundle(path, verify=verify)
-    sides = open_sides(bundle, chosen, samples, deadline_s=deadline_s)
+    sides = open_sides(bundle, chosen, samples, deadline_s=deadline_s, board_timing=board_timing)
     rows, maps = _climb(sides, chosen)
     names = list(sides.samples.class_names) or [str(c) for c in range(sides.samples.classes)]
     result = {
@@ -65,9 +73,18 @@ def ladder(
         "rungs": rows,
     }
     if out is not None:
-        _draw(out, sides.samples, rows, maps, names)
+        _draw(out, sides.samples, [row for row in rows if row["error"] is None], maps, names)
         write_json(out / LADDER, result)
     return result
+
+
+def _check_folder(out: Path) -> None:
+    """UsageError unless `out` is, or can become, a folder for our files."""
+    check_outside(out)
+    file = next((path for path in (out, *out.parents) if path.is_file()), None)
+    if file is not None:
+        raise UsageError(f"cannot write '{out}': '{file}' is a file, not a folder. Choose another --out.")
+    check_parent(out / LADDER)
 
 
 def _ordered(rungs: Sequence[str]) -> list[str]:
@@ -86,19 +103,30 @@ def _climb(sides: Sides, chosen: Sequence[str]) -> tuple[list[dict[str, Any]], M
     before: tuple[str, Spikes] | None = None
     for rung in chosen:
         start = time.perf_counter()
-        spikes = sides.run(rung)
+        try:
+            spikes = sides.run(rung)
+        except NeurosegError as error:
+            say(f"rung '{rung}' failed: {error}")
+            rows.append(_failed(rung, time.perf_counter() - start, str(error)))
+            continue
         seconds = round(time.perf_counter() - start, 2)
         maps[rung] = maps_of(sides.bundle.graph, spikes, sides.samples)
         row = {"name": rung, **_scores(maps[rung], sides.samples, rows)}
-        rows.append({**row, **_compared(sides, before, (rung, spikes), maps), "seconds": seconds})
+        rows.append({**row, **_compared(sides, before, (rung, spikes), maps), "seconds": seconds, "error": None})
         before = rung, spikes
     return rows, maps
+
+
+def _failed(rung: str, seconds: float, error: str) -> dict[str, Any]:
+    """The row of a rung that gave no spikes."""
+    row = {"name": rung, **dict.fromkeys(SCORES), "exact": False, **dict.fromkeys(COMPARED)}
+    return {**row, "seconds": round(seconds, 2), "error": error}
 
 
 def _scores(maps: NDArray[np.int64], samples: Samples, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     confusion = confusion_matrix(maps, samples.masks, samples.classes)
     iou = [None if np.isnan(value) else float(value) for value in iou_per_class(confusion).tolist()]
-    first = rows[0]["iou_per_class"] if rows else iou
+    first = next((row["iou_per_class"] for row in rows if row["error"] is None), iou)
     deltas = [None if a is None or b is None else b - a for a, b in zip(first, iou, strict=True)]
     return {
         "miou": miou(confusion),
@@ -111,8 +139,7 @@ def _scores(maps: NDArray[np.int64], samples: Samples, rows: Sequence[dict[str, 
 def _compared(sides: Sides, before: tuple[str, Spikes] | None, now: tuple[str, Spikes], maps: Maps) -> dict[str, Any]:
     """The spikes of a rung against those of the rung before it."""
     if before is None:
-        keys = ("against", "compared", "mismatches", "spike_agreement", "pixel_agreement", "first_divergence")
-        return {"exact": False, **dict.fromkeys(keys)}
+        return {"exact": False, **dict.fromkeys(COMPARED)}
     names = before[0], now[0]
     result = compare(sides.bundle.graph, before[1], now[1], names, sides.explain(*names))
     return {
@@ -127,6 +154,9 @@ def _compared(sides: Sides, before: tuple[str, Spikes] | None, now: tuple[str, S
 
 
 def _draw(out: Path, samples: Samples, rows: Sequence[dict[str, Any]], maps: Maps, names: Sequence[str]) -> None:
+    """The pictures of the rungs that ran; none where fewer than two did."""
+    if len(rows) < 2:
+        return
     pairs = [(rows[0]["name"], rows[-1]["name"])]
     broken = [(row["against"], row["name"]) for row in rows if row["exact"] and row["mismatches"]]
     draw_disagreement(out / DISAGREEMENT, samples, maps, pairs + [pair for pair in broken if pair not in pairs])
@@ -144,22 +174,34 @@ def show_ladder(result: dict[str, Any], out: Path | None = None) -> None:
     for row in result["rungs"]:
         if row["first_divergence"] is not None:
             _tell(row)
-    first, last = result["rungs"][0], result["rungs"][-1]
-    deltas = [
-        f"{name} {delta:+.2%}"
-        for name, delta in zip(result["class_names"], last["iou_delta_per_class"], strict=True)
-        if delta is not None
-    ]
-    say(f"IoU per class, {last['name']} minus {first['name']}: {', '.join(deltas)}")
+    _show_deltas(result)
     exact = [row for row in result["rungs"] if row["exact"]]
     if exact:
         compared = sum(row["compared"] for row in exact)
         say(f"{result['mismatches']:,} mismatches in {compared:,} neuron-steps between exact rungs (slayer and below)")
     if out is not None:
-        say(f"written to {out}: {LADDER}, {DISAGREEMENT}, {IOU}")
+        drawn = sum(row["error"] is None for row in result["rungs"]) > 1
+        say(f"written to {out}: {', '.join((LADDER, DISAGREEMENT, IOU) if drawn else (LADDER,))}")
+
+
+def _show_deltas(result: dict[str, Any]) -> None:
+    """IoU per class of the last rung that ran, minus that of the first; and the rungs that did not."""
+    ran = [row for row in result["rungs"] if row["error"] is None]
+    failed = [row["name"] for row in result["rungs"] if row["error"] is not None]
+    if len(ran) > 1:
+        deltas = [
+            f"{name} {delta:+.2%}"
+            for name, delta in zip(result["class_names"], ran[-1]["iou_delta_per_class"], strict=True)
+            if delta is not None
+        ]
+        say(f"IoU per class, {ran[-1]['name']} minus {ran[0]['name']}: {', '.join(deltas)}")
+    if failed:
+        say(f"{len(failed)} of {len(result['rungs'])} rungs failed: {', '.join(failed)}. Why stands above.")
 
 
 def _line(row: dict[str, Any]) -> tuple[object, ...]:
+    if row["error"] is not None:
+        return row["name"], "failed", "", "", "", "", row["seconds"]
     scores = row["name"], f"{row['miou']:.4f}", f"{row['pixel_accuracy']:.2%}"
     if row["against"] is None:
         return *scores, "", "", "", row["seconds"]

@@ -7,28 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle import Bundle, open_bundle
-from export.errors import UsageError
+from export.bundle import Bundle, check_outside, check_samples, open_bundle
 from export.files import check_parent, replacing
 from export.parity.compare import Explain, compare
 from export.parity.diagnose import diagnose
-from export.simulate import check_backend
+from export.simulate import BoardTiming, check_backend, check_board_timing
 from neuroseg.commands.console import say, show
 from neuroseg.commands.reference import Samples, Spikes, agreement, maps_of, score
 from neuroseg.commands.sides import SIDES, check_side, open_sides, run_side
 
 
 def parity(
-    path: Path, left: str, right: str, samples: int, *, verify: bool = True, deadline_s: float | None = None
+    path: Path,
+    left: str,
+    right: str,
+    samples: int,
+    *,
+    verify: bool = True,
+    deadline_s: float | None = None,
+    board_timing: BoardTiming | None = None,
 ) -> dict[str, Any]:
     """Run the first test images through two backends and compare every spike; returns the parity JSON.
 
     The trained module turns the images into the spikes of the input populations; all backends get these.
     """
+    check_board_timing(board_timing, (left, right))
     for side in (left, right):
         check_side(side)
     bundle = open_bundle(path, verify=verify)
-    sides = open_sides(bundle, (left, right), samples, deadline_s=deadline_s)
+    sides = open_sides(bundle, (left, right), samples, deadline_s=deadline_s, board_timing=board_timing)
     spikes = {
         side: sides.run(side) for side in sorted({left, right}, key=SIDES.index)
     }  # modules first: they give inputs
@@ -87,22 +94,23 @@ def simulate_bundle(
     out: Path | None = None,
     verify: bool = True,
     deadline_s: float | None = None,
+    board_timing: BoardTiming | None = None,
 ) -> dict[str, Any]:
     """Run the bundle's test vectors on a backend, check them against the recorded spikes, keep the spikes if asked.
 
     out      .npz that gets spikes/<population> and readout
     returns  JSON-ready summary with the parity of recorded against simulated spikes
     """
+    check_board_timing(board_timing, (backend,))
     check_backend(backend)
     if out is not None:
+        check_outside(out)
         check_parent(out)
     bundle = open_bundle(path, verify=verify)
     inputs, recorded = bundle.vectors()
-    available = len(next(iter(inputs.values())))
-    count = available if samples is None else samples
-    if not 1 <= count <= available:
-        raise UsageError(f"--samples {count} is out of range: the bundle holds {available} test vectors.")
-    spikes = run_side(bundle, {name: v[:count] for name, v in inputs.items()}, backend, deadline_s)
+    count = check_samples(samples, len(next(iter(inputs.values()))))
+    given = {name: values[:count] for name, values in inputs.items()}
+    spikes = run_side(bundle, given, backend, deadline_s, board_timing)
     if out is not None:
         _keep(bundle, spikes, out)
     result = compare(bundle.graph, {name: v[:count] for name, v in recorded.items()}, spikes, ("recorded", backend))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.bundle import open_bundle
+from export.bundle import check_outside, open_bundle
 from export.errors import FileFormatError, UsageError
 from export.files import check_parent, replacing
 from neuroseg.commands.console import say, show
@@ -19,13 +19,14 @@ def read_report(bundle: Path, *, verify: bool = True, html: Path | None = None) 
     """The content of a bundle's `report.json`; hashes are checked first.
 
     html    write the page there, and the certificate's beside it
-    raises  UsageError, FileFormatError, also when an older neuroseg wrote the bundle
+    raises  UsageError, also for a page inside a bundle; FileFormatError, also when an older neuroseg wrote the bundle
     """
     from export.report.build import SCHEMA_VERSION
 
     if html is not None:
         if html.is_dir():
             raise UsageError(f"--html '{html}' is a folder; give the name of a file, such as {html / 'report.html'}.")
+        check_outside(html)
         check_parent(html)
     opened = open_bundle(bundle, verify=verify)
     content = opened.json("report.json")
@@ -53,6 +54,10 @@ def _write_pages(content: Mapping[str, Any], certificate: Mapping[str, Any], htm
 
 def show_report(content: Mapping[str, Any]) -> None:
     """The report as tables."""
+    from neuroseg.commands.exporting import name_line
+
+    say(name_line(content))
+    say("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version))
     show(f"network on {content['chip']}, {content['test_vectors']} test vectors", ("what", "value"), _summary(content))
     columns = ("population", "neurons", "relays", "cores", "rate", "synops")
     title = "populations: neurons, those of its relays, cores of both, synops per sample"
@@ -76,7 +81,9 @@ def _summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("cores", cores_line(content)),
         ("bounds used", "; ".join(content["bounds_used"])),
         ("not modelled", "; ".join(content["bounds_not_modelled"])),
-        ("MACs per step", f"{content['macs_per_step']:,}, of which {content['host_macs']:,} on the host"),
+        ("MACs per step as trained", f"{content['macs_per_step']:,}, of which {content['host_macs']:,} on the host"),
+        ("without auxiliary heads", f"{content['macs_per_step_deployed']:,}"),
+        ("mean firing rate", f"{content['firing_rate']:.4f}, of {content['firing_rate_of']}"),
         (
             "synops per sample",
             f"{content['synops_per_sample']:,.0f} ({content['synops_stored_per_sample']:,.0f} with zeros)",

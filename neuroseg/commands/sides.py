@@ -18,13 +18,13 @@ import torch
 from torch import nn
 
 from export.bundle import Bundle
-from export.errors import UsageError
+from export.errors import FileFormatError, QuantizeError, UsageError
 from export.graph import Graph
 from export.parity.compare import Explain
 from export.parity.compare import Spikes as AnySpikes
 from export.parity.diagnose import diagnose
 from export.parity.rounding import explained_by_rounding
-from export.simulate import BACKENDS, check_backend, simulate
+from export.simulate import BACKENDS, BoardTiming, check_backend, simulate
 from neuroseg.commands.console import progress
 from neuroseg.commands.reference import BATCH, Samples, Spikes, inputs_of, load_samples, quantized_module, spikes_of
 from neuroseg.models.quantized import folded_module
@@ -60,6 +60,7 @@ class Sides:
     errors: dict[str, float]
     synapses: tuple[str, ...] = ()
     deadline_s: float | None = None
+    board_timing: BoardTiming | None = None
     inputs: Spikes = field(default_factory=dict)
 
     def run(self, side: str) -> Spikes:
@@ -72,7 +73,8 @@ class Sides:
             return spikes
         if not self.inputs:
             self.run("slayer")
-        return run_side(self.bundle, self.inputs, side, self.deadline_s)
+        timing = self.board_timing if side == "loihi2" else None
+        return run_side(self.bundle, self.inputs, side, self.deadline_s, timing)
 
     def explain(self, left: str, right: str) -> Explain:
         """What says why the first population that differs does so."""
@@ -114,20 +116,52 @@ def _differing_tensor(rounded: nn.Module, exact: nn.Module) -> str | None:
     return next((n for n, t in rounded.state_dict().items() if not torch.equal(t, wanted[n].to(t.dtype))), None)
 
 
-def open_sides(bundle: Bundle, wanted: Sequence[str], samples: int, *, deadline_s: float | None = None) -> Sides:
-    """Load the trained module of a bundle in the forms that `wanted` sides need, and the first test images."""
+def open_sides(
+    bundle: Bundle,
+    wanted: Sequence[str],
+    samples: int,
+    *,
+    deadline_s: float | None = None,
+    board_timing: BoardTiming | None = None,
+) -> Sides:
+    """Load the trained module of a bundle in the forms that `wanted` sides need, and the first test images.
+
+    raises  FileFormatError when the trained weights and quantization.json do not belong together
+    """
     quantization = bundle.json("quantization.json")
-    config, slayer = quantized_module(bundle.path / "model", quantization)
+    try:
+        config, slayer = quantized_module(bundle.path / "model", quantization)
+    except QuantizeError as error:
+        reason = str(error).partition(";")[0]
+        raise FileFormatError(
+            f"bundle '{bundle.path}': model/weights.safetensors and quantization.json do not belong together ({reason}). "
+            "One of them was changed after the export: export the run again."
+        ) from error
     modules, synapses = {"slayer": slayer}, tuple(quantization["synapses"])
     if set(REAL) & set(wanted):
         modules["float"] = load_run(bundle.path / "model")[1]
         modules["folded"] = folded_module(modules["float"], synapses)
     errors: dict[str, Any] = quantization.get("relative_rms_error", {})
     images = load_samples(config, samples)
-    return Sides(bundle, images, modules, {n: float(e) for n, e in errors.items()}, synapses, deadline_s)
+    told = {n: float(e) for n, e in errors.items()}
+    return Sides(bundle, images, modules, told, synapses, deadline_s, board_timing)
 
 
-def run_side(bundle: Bundle, inputs: Spikes, backend: str, deadline_s: float | None = None) -> Spikes:
+def run_side(
+    bundle: Bundle,
+    inputs: Spikes,
+    backend: str,
+    deadline_s: float | None = None,
+    board_timing: BoardTiming | None = None,
+) -> Spikes:
     """Spikes of one backend, with a progress bar."""
     with progress(backend) as on_progress:
-        return simulate(bundle.graph, bundle.network, inputs, backend, deadline_s=deadline_s, on_progress=on_progress)
+        return simulate(
+            bundle.graph,
+            bundle.network,
+            inputs,
+            backend,
+            deadline_s=deadline_s,
+            board_timing=board_timing,
+            on_progress=on_progress,
+        )

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from export.bundle import check_outside
 from export.errors import UsageError
 from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
@@ -28,6 +29,7 @@ ARITHMETIC = {"integer": "the chip's integers", "real": "real numbers; export ro
 
 def train_config(config: Config, out: Path, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
     """Train; the compiler says which populations share a scale when the last epochs are quantisation-aware."""
+    check_outside(out)
     groups = integer_groups(config) if config.train.qat_epochs else None
     several = config.train.devices * config.train.nodes > 1
     with _quiet_standard_output() if several else nullcontext():
