@@ -28,6 +28,7 @@ def paragraph(content: dict[str, Any]) -> str:
     values = {
         **content,
         "test": content["eval"]["test"],
+        "real": content["eval"]["test_real"],
         "exact": {key: sum(rung[key] for rung in exact) for key in ("mismatches", "compared")},
         "joule": {level: _micro(j) for level, j in energy["loihi2"]["dynamic_energy_j"].items()},
         "trained_j": _micro(energy["papers_as_trained"]["energy_j"]),
