@@ -315,6 +315,7 @@ def interrupt(command, ready, folder):
         return process.returncode, time.monotonic() - pressed, err
 
 
+@pytest.mark.slow  # test_train.py shows the same of the function behind the command
 def test_ctrl_c_during_training_keeps_checkpoints_and_writes_no_half_weights(tmp_path):
     out = tmp_path / "run"
     command = ["train", "mfs-tiny", "train.epochs=500", "--out", out]

@@ -43,7 +43,7 @@ def assert_equal_and_alive(result):
     assert np.mean([0.01 <= rate <= 0.6 for rate in rates]) >= 0.9, rates
 
 
-@pytest.mark.parametrize("layout", ["nested", "interleave"])
+@pytest.mark.parametrize("layout", ["nested", pytest.param("interleave", marks=pytest.mark.slow)])
 def test_slayer_and_stock_lava_agree_on_every_spike_of_three_streamed_images(layout, tmp_path):
     compiled, path, reference = exported(lively_model(SMALL), SMALL, tmp_path, layout)
     graph = compiled.graph
@@ -57,6 +57,7 @@ def test_slayer_and_stock_lava_agree_on_every_spike_of_three_streamed_images(lay
     assert_equal_and_alive(result)
 
 
+@pytest.mark.slow
 def test_the_integer_executor_and_fast_lava_agree_on_twenty_images_of_a_larger_network(tmp_path):
     model = lively_model(LARGER, widths=(8, 12, 16))
     compiled, path, reference = exported(model, LARGER, tmp_path)

@@ -80,7 +80,9 @@ def kill_after(epochs: int, out: Path, data: Path) -> None:
     assert not (out / "weights.safetensors").exists(), "it was killed too late to show anything"
 
 
-@pytest.mark.parametrize("epochs", [2, 6])  # before, and within, the quantisation-aware epochs
+@pytest.mark.parametrize(
+    "epochs", [pytest.param(2, marks=pytest.mark.slow), 6]
+)  # before, and within, the integer epochs
 def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(epochs, whole, data, tmp_path, monkeypatch):
     out = tmp_path / "run"
     kill_after(epochs, out, data)
