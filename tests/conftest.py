@@ -1,10 +1,13 @@
 """Shared by all tests: the real data sets, and one thread for torch."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from neuroseg.cli import main
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,3 +27,20 @@ def neuroseg_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not here: set NEUROSEG_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run a command: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["neuroseg", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -20,26 +20,8 @@ from safetensors.torch import load_file, save_file
 from export.bundle import NETWORK
 from export.netx.read import read_netx
 from export.netx.write import write_netx
-from neuroseg.cli import main
 
 MODEL = {"widths": [4, 6, 8], "steps": 4}
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["neuroseg", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +200,13 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(cli, run, bu
         code, _, err = cli(*arguments, "--out", place)
         assert code == 2, err
         assert "cannot be written" in err or "cannot write" in err
+
+
+def test_an_export_into_another_bundle_is_refused(cli, run, bundle):
+    before = sorted(bundle.rglob("*"))
+    code, out, err = cli("export", run, "--out", bundle / "inner")
+    assert code == 2 and out == "" and str(bundle) in err
+    assert sorted(bundle.rglob("*")) == before
 
 
 def test_a_network_that_adds_spikes_is_refused_with_the_module_named(cli, tmp_path):

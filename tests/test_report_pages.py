@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from export.files import sha256, write_json
 from export.report.about import About
 from export.report.figures import MOST_BARS, draw
 from export.report.pages import MOST_CORES, report_page
-from neuroseg.cli import main
 from neuroseg.commands.reporting import read_report
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"  # Debian's packages chromium and chromium-driver
@@ -210,23 +208,6 @@ def test_the_certificate_page_lists_every_edge_and_gate(bundle):
     assert text.count("<td>binary</td>") == len(certificate["edges"]) >= 50
     for name in (*certificate["and"], *certificate["or"], *certificate["on_host"], *certificate["input_populations"]):
         assert name in text
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command: (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["neuroseg", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_report_command_prints_the_json_or_tables(cli, bundle, content):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.bundle import is_bundle, write_bundle
+from export.bundle import check_outside, is_bundle, write_bundle
 from export.errors import NeurosegError, UsageError
 from export.execute.integer import run_integer
 from export.execute.neuron import Extremes
@@ -38,6 +38,7 @@ def export_run(
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; supported: {', '.join(TARGETS)}.")
     check_layout(layout)
+    check_outside(out.parent)
     check_writable(out, is_bundle)  # found out before minutes are spent
     config, model = load_run(run)
     samples = load_samples(config, vectors, "--vectors")
