@@ -17,12 +17,13 @@ import hw_configs
 from export.dataflow import Macs
 from export.errors import UsageError
 from export.graph import Graph, Shape
+from export.mapping.partition import place
+from export.mapping.placement import Placement
 from export.passes.balance_delays import DelayReport, balance_delays
 from export.passes.check_spikes import check_spikes
 from export.passes.count_macs import count_macs
 from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
-from export.passes.place import Placement, place
 from export.passes.prove_range import prove_range
 from export.passes.quantize import Quantization, quantize
 from export.passes.trace import trace

@@ -18,6 +18,7 @@ EXPORT_STAGES = (
     "execute",  # integer arithmetic on a graph: prove_range looks at what it reaches
     "passes",
     "spec",
+    "mapping",
     "pipeline",
     "netx",
     "report",  # the bundle writes it

@@ -18,11 +18,11 @@ import hw_configs
 from export.errors import UsageError
 from export.execute.integer import run_integer
 from export.graph import Conv, Dense, Sparse, to_physical
+from export.mapping.partition import place
 from export.netx.read import read_netx
 from export.passes.balance_delays import balance_delays
 from export.passes.count_macs import count_macs
 from export.passes.lower import lower
-from export.passes.place import place
 from export.passes.trace import trace
 from export.pipeline import compile_module
 from export.report.about import About

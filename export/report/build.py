@@ -9,7 +9,7 @@ import numpy as np
 
 import hw_configs
 from export.graph import Graph, Population
-from export.passes.place import BOUNDS, NOT_MODELLED, Placement
+from export.mapping.placement import BOUNDS, NOT_MODELLED, Placement
 from export.pipeline import Compiled
 from export.report import energy
 from export.report.about import About, versions

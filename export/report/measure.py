@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from export.execute.integer import run_integer
 from export.execute.synapse import fingerprint, synaptic_sum
 from export.graph import Conv, Dense, Graph, Population, Projection, Shape, Sparse, to_physical
-from export.passes.place import Cut, Placement
+from export.mapping.placement import Cut, Placement
 
 Spikes = Mapping[str, NDArray[np.uint8]]
 Floats = NDArray[np.float64]

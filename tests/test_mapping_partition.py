@@ -15,8 +15,10 @@ from scipy.sparse import random as random_sparse
 import hw_configs
 from export.errors import UsageError
 from export.graph import Conv, Dense, Graph, Lif, Population, Sparse
+from export.mapping.partition import place
+from export.mapping.placement import Limits
+from export.mapping.resources import core_limits
 from export.netx.read import read_netx
-from export.passes.place import Limits, core_limits, place
 from export.pipeline import compile_module
 
 CHIP = hw_configs.load("loihi2")
