@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 from export.bundle import NETWORK, Bundle, describe_graph
 from export.errors import FileFormatError
-from export.graph import Graph
+from export.graph import LINES, Graph
 from export.report.sizes import ON_CHIP
 
 Answer: TypeAlias = tuple[list[str], str]  # what does not hold, and what to say if everything does
-REPEATERS = ("relay", "interleave")  # they repeat others' spikes; a trained module has no such neurons
+REPEATERS = (*LINES, "interleave")  # they repeat others' spikes; a trained module has no such neurons
 
 
 def descriptions(bundle: Bundle) -> Answer:

@@ -20,7 +20,8 @@ from scipy.sparse import csr_matrix
 Shape: TypeAlias = tuple[int, int, int]
 Pair: TypeAlias = tuple[int, int]
 Array: TypeAlias = NDArray[Any]
-Kind = Literal["input", "lif", "or", "and", "relay", "interleave"]
+Kind = Literal["input", "lif", "or", "and", "relay", "delay", "interleave"]
+LINES: tuple[Kind, ...] = ("relay", "delay")  # they repeat their source's spikes later, and stand in no trained module
 
 DECAY_ONE = 4096  # decays are integers in units of 1/4096
 V_TH_SHIFT = 6  # thresholds, biases and synaptic sums are compared 6 bits up
@@ -54,7 +55,8 @@ class Population:
     """Neurons of one kind.
 
     name    dotted path of the neuron in the model; relays, OR and AND are named after what they serve
-    kind    `input` is a source of spikes (computed by the host); the others are LIF neurons on the chip
+    kind    `input` is a source of spikes (computed by the host); the others are neurons on the chip: LIF, or `delay`,
+            which repeats its source one step later and keeps its spikes for projections that ask for them later still
     shape   logical (C, H, W)
     lif     None for an input of spikes. An input *with* a Lif is driven by a constant bias (foreign NetX files)
     bias    (C,) in logical channels, or (C, H, W); units of weights; added to the membrane every step. None: zero
@@ -95,7 +97,8 @@ class Conv:
 
     weight   (out, in / groups, kH, kW): real before quantisation; even integers in [-256, 254] after
     stride, padding, dilation   (y, x)
-    delay    extra steps that a spike waits before the synapse (0: it arrives one step after it was fired)
+    delay    extra steps that a spike waits before the synapse (0: it arrives one step after it was fired): in the
+             register of a delay neuron, or on the host where the source is an input
     origin   name of the module that owns the weights: equal for all copies of a shared convolution
     bias     (C,) logical channels of the target; real, and only before quantisation, which moves it into the population
     """
@@ -195,7 +198,7 @@ class Graph:
         """A graph with every population replaced (names stay)."""
         return replace(self, populations={name: change(p) for name, p in self.populations.items()})
 
-    def neurons(self, kinds: Iterable[Kind] = ("lif", "input", "or", "and", "relay", "interleave")) -> int:
+    def neurons(self, kinds: Iterable[Kind] = ("lif", "input", "or", "and", "relay", "delay", "interleave")) -> int:
         """Number of neurons of the given kinds."""
         wanted = set(kinds)
         return sum(p.neurons for p in self.populations.values() if p.kind in wanted)

@@ -26,6 +26,7 @@ from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
 from export.passes.prove_range import prove_range
 from export.passes.quantize import Quantization, quantize
+from export.passes.schedule import Delays, check_delays
 from export.passes.trace import trace
 from export.spec import check
 
@@ -63,6 +64,7 @@ def compile_module(
     image_shape: Shape,
     *,
     layout: str = "auto",
+    delays: Delays = "relay",
     target: str | Path = "loihi2",
     on_stage: Callable[[str], None] | None = None,
 ) -> Compiled:
@@ -70,12 +72,14 @@ def compile_module(
 
     image_shape  (3, H, W) of the images it takes
     layout       how up-sampled stages are stored: "auto", "nested" or "interleave"
+    delays       how skips wait: "relay" (stock neurons), "neuron" (delay neurons), "auto" (delay neurons where they are fewer)
     target       chip to place it on: a name in `hw_configs`, or the path of a YAML file
     on_stage     called with each pass's name before it runs
     raises       TraceError, CertificateError, QuantizeError, GrammarError, UsageError: all of them NeurosegError;
                  HardwareConfigError for a target that is unknown or wrong
     """
     check_layout(layout)
+    check_delays(delays)
     chip = hw_configs.load(target)
     seconds: dict[str, float] = {}
 
@@ -95,7 +99,7 @@ def compile_module(
     integer, quantization = stage(quantize, real)
     check(integer, "quantized", "quantize")
     ranges = stage(prove_range, integer)
-    balanced, delays = stage(balance_delays, integer)
+    balanced, delay_report = stage(balance_delays, integer, delays)
     check(balanced, "balanced", "balance_delays")
     placement = stage(place, balanced, chip)
     return Compiled(
@@ -104,7 +108,7 @@ def compile_module(
         certificate=certificate,
         quantization=quantization,
         ranges=ranges,
-        delays=delays,
+        delays=delay_report,
         macs=count_macs(flow),
         placement=placement,
         image_shape=image_shape,

@@ -3,7 +3,8 @@
 lowered     the structure is sound, sources come before targets; every shape fits; memoryless populations have no bias
 quantized   + weights are even integers in [-256, 254], thresholds, biases and decays fit their bits; OR, AND, relay and
             interleave neurons have the numbers that make them so
-balanced    + arrivals[target] == arrivals[source] + 1 + delay for every projection
+balanced    + arrivals[target] == arrivals[source] + 1 + delay for every projection; a delay only behind an input, which
+            the host sends again, or a delay neuron, which keeps its spikes
 
 Each rule gives plain sentences without a full stop; the caller chooses the error that carries them.
 """
@@ -43,7 +44,7 @@ def _faults(graph: Graph, stage: Stage) -> list[str]:
     if stage in ("quantized", "balanced"):
         faults += number_formats(graph) or gates(graph)
     if stage == "balanced":
-        faults += timing(graph)
+        faults += timing(graph) or keepers(graph)
     return faults
 
 
@@ -198,7 +199,7 @@ def gates(graph: Graph, names: Collection[str] | None = None) -> list[str]:
 
     or          any one spike fires
     and         all spikes together fire, one less does not; each projection brings one spike
-    relay, interleave   one synapse, whose spike fires; from the neuron at the same place
+    relay, delay, interleave   one synapse, whose spike fires; from the neuron at the same place
     """
     chosen = [p for p in graph.populations.values() if names is None or p.name in names]
     return [fault for p in chosen if p.kind not in ("input", "lif") for fault in _gate(graph, p)]
@@ -267,4 +268,13 @@ def timing(graph: Graph) -> list[str]:
         f"its target '{p.target}' starts at {graph.arrivals[p.target]}"
         for p in graph.projections
         if graph.arrivals[p.target] != graph.arrivals[p.source] + 1 + p.delay
+    ]
+
+
+def keepers(graph: Graph) -> list[str]:
+    """A projection waits only behind what keeps its spikes: stock neurons and synapses do not."""
+    return [
+        f"projection '{p.name}' waits {p.delay} step(s) behind '{p.source}', which is neither an input nor a delay neuron"
+        for p in graph.projections
+        if p.delay and graph.populations[p.source].kind not in ("input", "delay")
     ]

@@ -206,7 +206,7 @@ def _network(bundle: Bundle) -> Answer:
 def _gates(bundle: Bundle) -> Answer:
     forgetful = [f for p in bundle.graph.populations.values() for f in memoryless(p)]
     kinds = [p.kind for p in bundle.graph.populations.values()]
-    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("or", "and", "relay", "interleave"))
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("or", "and", "relay", "delay", "interleave"))
     return forgetful or gates(bundle.graph), f"{counts} populations compute what they are called"
 
 

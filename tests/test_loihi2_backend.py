@@ -200,7 +200,7 @@ def weighted(change) -> Graph:
         (changed("net.c1", bias=np.array([0, 0, -4096, 1])), r"'net\.c1' has a bias of magnitude 4,096.*4,095"),
         (weighted(lambda w: w * 0 + 256), r"'s2' has weights from 256 to 256.*-256 to 254"),
         (weighted(lambda w: w * 0 - 1), "'s2' has odd weights"),
-        (mixed_graph(), "'p3' waits 1 step"),
+        (mixed_graph(), "'p8' waits 1 step"),
     ],
     ids=["threshold", "current", "membrane", "bias", "weight", "odd", "delay"],
 )  # fmt: skip

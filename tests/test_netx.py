@@ -46,7 +46,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         layout = 1 if dense else layout
         bias = pick(None, rng.integers(-9, 9, shape[0]), rng.integers(-9, 9, shape).astype(pick(*INT_TYPES)))
         lif = Lif(int(rng.integers(0, 1 << 17)), int(rng.integers(0, 4097)), int(rng.integers(0, 4097)))
-        kind = pick("lif", "or", "and", "relay", "interleave")
+        kind = pick("lif", "or", "and", "relay", "delay", "interleave")
         populations[name] = Population(name, kind, shape, lif, bias, layout)
         arrivals[name] = max(arrivals[s] for s in sources) + 1 + (0 if chain else int(rng.integers(0, 2)))
         for source in sources:

@@ -15,7 +15,11 @@ from export.spec import check
 
 FEW, MANY = 6, 200
 LAYOUTS = ("auto", "nested", "interleave")
-MUST_OCCUR = ("residual", "concat", "or", "and", "transposed", "strided", "grouped", "dilated", "relay", "interleave")
+DELAYS = ("relay", "neuron")
+MUST_OCCUR = (
+    *("residual", "concat", "or", "and", "transposed", "strided", "grouped", "dilated", "interleave"),
+    *("relay", "delay", "several taps", "input again"),
+)
 
 
 def case(seed):
@@ -23,7 +27,7 @@ def case(seed):
     samples = 8 if seed % 50 == 7 else 3
     flow, inputs = random_flow(seed, samples=samples, steps=2 + seed % 2, size=6, moves=4)
     graph = lowered(flow, LAYOUTS[seed % 3])
-    balanced, report = balance_delays(graph)
+    balanced, report = balance_delays(graph, DELAYS[seed // 3 % 2])
     check(balanced, "balanced", "balance_delays")
     return flow, inputs, graph, balanced, report
 
@@ -39,6 +43,12 @@ def features(flow, balanced):
         "transposed": any(isinstance(n, TransposedConvolution) for n in nodes),
         "strided": any(n.stride != (1, 1) for n in convolutions),
         "grouped": any(n.groups > 1 for n in convolutions),
+        "several taps": any(
+            len({q.delay for q in balanced.out_of(p.name)}) > 1
+            for p in balanced.populations.values()
+            if p.kind == "delay"
+        ),
+        "input again": any(p.delay and balanced.populations[p.source].kind == "input" for p in balanced.projections),
         "dilated": any(n.dilation != (1, 1) for n in convolutions),
     }
     return kinds | {name for name, there in found.items() if there}

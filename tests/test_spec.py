@@ -7,14 +7,16 @@ import pytest
 from random_flows import lowered, random_flow
 
 from export.errors import GrammarError
-from export.graph import Conv, Lif
+from export.graph import Conv, Graph, Lif, Population
 from export.passes.balance_delays import balance_delays
+from export.passes.lower import MEMORYLESS_OR, UNIT_WEIGHT
 from export.spec import check
 
 
 @pytest.fixture(scope="module")
 def balanced():
-    return balance_delays(lowered(random_flow(3)[0]))[0]
+    graphs = (balance_delays(lowered(random_flow(seed)[0]))[0] for seed in range(3, 100))
+    return next(g for g in graphs if g.neurons(["relay"]))
 
 
 def with_first(graph, change):
@@ -80,3 +82,24 @@ def test_groups_that_do_not_fit_the_channels_are_named(balanced):
     broken = balanced.map_projections(lambda p: replace(p, groups=7) if p is conv else p)
     with pytest.raises(GrammarError, match="expects .* channels, gets"):
         check(broken, "lowered", "test")
+
+
+def test_only_an_input_and_a_delay_neuron_keep_spikes_for_a_later_reader():
+    def waiting(kind):
+        lif = None if kind == "input" else MEMORYLESS_OR
+        weight = np.full((2, 1, 1, 1), UNIT_WEIGHT, np.int32)
+        populations = [Population("x", "input", (2, 3, 3)), Population("a", kind, (2, 3, 3), lif)]
+        projections = [Conv("x->a", "x", "a", weight, groups=2), Conv("a->b", "a", "b", weight, groups=2, delay=4)]
+        populations.append(Population("b", "lif", (2, 3, 3), Lif(8, 4096, 3072)))
+        named = {p.name: p for p in populations}
+        if kind == "input":
+            named, projections = {n: named[n] for n in ("a", "b")}, projections[1:]
+        return Graph(named, tuple(projections), ("b",), 3, {n: s for n, s in {"x": 1, "a": 2, "b": 7}.items() if n in named})
+
+    assert check(waiting("delay"), "balanced", "test")
+    assert check(waiting("input"), "balanced", "test")
+    for kind in ("relay", "or"):
+        with pytest.raises(
+            GrammarError, match="'a->b' waits 4 step.s. behind 'a', which is neither an input nor a delay"
+        ):
+            check(waiting(kind), "balanced", "test")

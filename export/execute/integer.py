@@ -18,7 +18,7 @@ from torch import Tensor
 from export.errors import DataError
 from export.execute.neuron import Extremes, lif
 from export.execute.synapse import fingerprint, synaptic_sum
-from export.graph import Graph, Population, to_logical, to_physical
+from export.graph import LINES, Graph, Population, to_logical, to_physical
 
 Spikes = dict[str, NDArray[np.uint8]]
 
@@ -35,7 +35,7 @@ def run_integer(
     """Run N samples.
 
     inputs       input population -> spikes (N, T, C, H, W) in {0, 1}, or the constant bias (N, C, H, W) of a driven input
-    populations  whose spikes to return (default: all but relays)
+    populations  whose spikes to return (default: all but relays and delay neurons)
     batch        samples computed together: bounds memory
     extremes     filled, per population, with the ranges of sums, currents and membranes that were seen
     returns      population -> uint8 (N, T, C, H, W), logical order
@@ -43,7 +43,7 @@ def run_integer(
     """
     samples = check_inputs(graph, inputs)
     wanted = set(
-        populations if populations is not None else (p.name for p in graph.populations.values() if p.kind != "relay")
+        populations if populations is not None else (p.name for p in graph.populations.values() if p.kind not in LINES)
     )
     parts: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in graph.populations if name in wanted}
     for first in range(0, samples, batch):
@@ -105,7 +105,7 @@ def _run_batch(
         if population.kind == "input":
             given = input_spikes(population, inputs[population.name], graph.steps)
             out = torch.from_numpy(to_physical(given, population.layout))
-        elif population.kind == "relay":
+        elif population.kind in LINES:
             out = spikes[graph.into(population.name)[0].source]
         else:
             out = _fire(graph, population, spikes, sums, prints, uses, extremes)
@@ -119,8 +119,8 @@ def _run_batch(
 
 
 def _origin(graph: Graph, name: str) -> str:
-    """The population whose spikes a relay repeats, so that sums behind different taps are computed once."""
-    while graph.populations[name].kind == "relay":
+    """The population whose spikes a relay or delay neuron repeats, so that sums behind different taps are computed once."""
+    while graph.populations[name].kind in LINES:
         name = graph.into(name)[0].source
     return name
 

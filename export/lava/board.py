@@ -62,11 +62,16 @@ def check_board(graph: Graph) -> None:
     The simulator does not enforce the widths of Loihi 2's registers; on a board they would wrap in silence.
     """
     for population in graph.populations.values():
+        if population.kind == "delay":
+            raise GrammarError(
+                f"population '{population.name}' is made of delay neurons, which need a programmable neuron (microcode) on "
+                "Loihi 2; neuroseg has a model of it for Lava's simulator only. Export with --delays relay for a board."
+            )
         if population.kind != "input" and population.lif is not None:
             _check_decays(population.name, population.lif)
             _check_population(population, population.lif)
     for projection in graph.projections:
-        _check_projection(projection)
+        _check_projection(projection, graph.populations[projection.source].kind == "input")
 
 
 def chip_generation(environment: Mapping[str, str]) -> loihi.ChipGeneration:
@@ -132,8 +137,8 @@ def _check_population(population: Population, lif: Lif) -> None:
         )
 
 
-def _check_projection(projection: Projection) -> None:
-    if projection.delay:
+def _check_projection(projection: Projection, from_host: bool) -> None:
+    if projection.delay and not from_host:
         raise GrammarError(
             f"projection '{projection.name}' waits {projection.delay} step(s) in a process of ours that runs on the CPU "
             "only. Export for loihi2, which puts relay populations there instead."

@@ -23,6 +23,7 @@ from scipy.sparse import csr_matrix
 
 from export.errors import GrammarError
 from export.graph import Array, Conv, Dense, Graph, Lif, Population, Projection, Shape, Sparse
+from export.lava.processes.delay_neuron import DelayNeuron
 from export.lava.processes.spike_delay import SpikeDelay
 from export.lava.processes.spike_file import SpikeSink, SpikeSource
 
@@ -87,28 +88,68 @@ def build(
         shape = lava_shape(population.physical_shape)
         if population.kind == "input":
             neurons[name] = SpikeSource(shape=shape, path=str(sources[name]), first_step=first[name])
+        elif population.kind == "delay":
+            neurons[name] = _delay_neuron(population, graph)
         else:
             neurons[name] = _neuron(population, graph)
-    entries = _entries(graph, neurons, bridge)
+    ports = _Ports(graph, neurons, sources, first, bridge)
     for projection in graph.projections:
-        _connect(projection, graph, neurons, entries, wide_groups)
+        _connect(projection, graph, neurons, ports, wide_groups)
     for name, path in sinks.items():
         _record(graph.populations[name], path, first[name], neurons[name], bridge)
     return LavaNetwork(neurons)
 
 
-def _entries(graph: Graph, neurons: Mapping[str, Any], bridge: Bridge | None) -> dict[tuple[str, bool], Any]:
-    """(input population, into a Conv) -> the port from which the chip takes its spikes."""
-    entries: dict[tuple[str, bool], Any] = {}
-    if bridge is None:
-        return entries
-    for population in graph.inputs:
-        for into_conv in sorted({isinstance(p, Conv) for p in graph.out_of(population.name)}):
-            make = bridge.to_conv if into_conv else bridge.to_flat
-            adapter = make(shape=lava_shape(population.physical_shape))
-            neurons[population.name].s_out.connect(adapter.inp)
-            entries[population.name, into_conv] = adapter.out
-    return entries
+class _Ports:
+    """Where projections take their spikes: a neuron's port, its tap, or a source that plays an input again, later."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        neurons: Mapping[str, Any],
+        sources: Mapping[str, Path],
+        first: Mapping[str, int],
+        bridge: Bridge | None,
+    ) -> None:
+        self.graph, self.neurons, self.sources, self.first, self.bridge = graph, neurons, sources, first, bridge
+        self.made: dict[tuple[str, int, bool], Any] = {}
+
+    def of(self, projection: Projection) -> Any:
+        """The out-port for a projection, made once for all that share it."""
+        population = self.graph.populations[projection.source]
+        neuron = self.neurons[population.name]
+        if population.kind == "delay":
+            return neuron.tap_out(taps_of(self.graph, population.name).index(projection.delay))
+        if population.kind != "input" or (self.bridge is None and not projection.delay):
+            return self._waited(projection, neuron.s_out, population)
+        key = (population.name, projection.delay, self.bridge is not None and isinstance(projection, Conv))
+        if key not in self.made:
+            self.made[key] = self._input(population, projection.delay, key[2])
+        return self.made[key]
+
+    def _waited(self, projection: Projection, spikes: Any, population: Population) -> Any:
+        if not projection.delay:
+            return spikes
+        delay = SpikeDelay(shape=lava_shape(population.physical_shape), delay=projection.delay)
+        spikes.connect(delay.s_in)
+        return delay.s_out
+
+    def _input(self, population: Population, delay: int, into_conv: bool) -> Any:
+        """Spikes of an input, `delay` steps late; on a board, behind an adapter."""
+        shape, name = lava_shape(population.physical_shape), population.name
+        source = self.neurons[name]
+        if delay:
+            source = SpikeSource(shape=shape, path=str(self.sources[name]), first_step=self.first[name] + delay)
+        if self.bridge is None:
+            return source.s_out
+        adapter = (self.bridge.to_conv if into_conv else self.bridge.to_flat)(shape=shape)
+        source.s_out.connect(adapter.inp)
+        return adapter.out
+
+
+def taps_of(graph: Graph, name: str) -> tuple[int, ...]:
+    """Steps at which a delay population is read, ascending; the first tap, 0, gives its spikes as they are fired."""
+    return tuple(sorted({0, *(p.delay for p in graph.out_of(name))}))
 
 
 def _record(population: Population, path: Path, first_step: int, neuron: Any, bridge: Bridge | None) -> None:
@@ -143,6 +184,12 @@ def _neuron(population: Population, graph: Graph) -> Any:
     return LIFReset(shape=shape, reset_interval=graph.steps, reset_offset=offset, **parameters)
 
 
+def _delay_neuron(population: Population, graph: Graph) -> DelayNeuron:
+    assert population.lif is not None  # the reader checked it
+    shape = lava_shape(population.physical_shape)
+    return DelayNeuron(shape=shape, vth=int(population.lif.v_th), taps=taps_of(graph, population.name))
+
+
 def _lif_parameters(lif: Lif) -> dict[str, int]:
     """Stock's `du` counts from 1: its model decays the current by du + 1."""
     return {"vth": int(lif.v_th), "du": lif.u_decay - 1, "dv": lif.v_decay}
@@ -160,16 +207,11 @@ def _connect(
     projection: Projection,
     graph: Graph,
     neurons: Mapping[str, Any],
-    entries: Mapping[tuple[str, bool], Any],
+    ports: _Ports,
     wide_groups: bool,
 ) -> None:
     source, target = graph.populations[projection.source], graph.populations[projection.target]
-    shape = lava_shape(source.physical_shape)
-    spikes = entries.get((source.name, isinstance(projection, Conv)), neurons[source.name].s_out)
-    if projection.delay:
-        delay = SpikeDelay(shape=shape, delay=projection.delay)
-        spikes.connect(delay.s_in)
-        spikes = delay.s_out
+    shape, spikes = lava_shape(source.physical_shape), ports.of(projection)
     if isinstance(projection, Conv):
         synapse = _conv(projection, shape, wide_groups)
         spikes.connect(synapse.s_in)

@@ -143,8 +143,15 @@ def _halvings(samples: int) -> list[int]:
 
 
 def _leaves(graph: Graph) -> int:
-    """Lava processes of the graph itself: populations, synapses and delays."""
-    return len(graph.populations) + len(graph.projections) + sum(p.delay > 0 for p in graph.projections)
+    """Lava processes of the graph itself: populations, synapses, inputs that are played again, and delays."""
+    again = {(p.source, p.delay) for p in graph.projections if p.delay and graph.populations[p.source].kind == "input"}
+    waits = sum(_waits(p, graph) for p in graph.projections)
+    return len(graph.populations) + len(graph.projections) + len(again) + waits
+
+
+def _waits(projection: Projection, graph: Graph) -> bool:
+    """Whether a delay process stands in front of the synapses: neither an input nor a delay neuron keeps the spikes."""
+    return projection.delay > 0 and graph.populations[projection.source].kind not in ("input", "delay")
 
 
 def _channels(graph: Graph, recorded: Sequence[int]) -> list[int]:
@@ -152,7 +159,7 @@ def _channels(graph: Graph, recorded: Sequence[int]) -> list[int]:
     found = list(recorded)
     for projection in graph.projections:
         source = graph.populations[projection.source]
-        found += [source.neurons] * (2 if projection.delay else 1) + [_delivered(projection, graph)]
+        found += [source.neurons] * (1 + _waits(projection, graph)) + [_delivered(projection, graph)]
     return found
 
 
@@ -174,7 +181,10 @@ def _memory(graph: Graph, processes: int, fast: bool) -> int:
     convs = sum(isinstance(projection, Conv) for projection in graph.projections)
     each = PROCESS + GROWTH * processes
     total = BASE[fast] + processes * each + convs * CONV[fast]
-    return int(total + NEURON * neurons + SYNAPTIC * values + WEIGHT * weights)
+    registers = sum(
+        graph.populations[p.source].neurons * (p.delay + 1) for p in graph.projections if p.delay
+    )  # a byte for each bit that waits; taps of one register are counted apart, which is too many
+    return int(total + NEURON * neurons + SYNAPTIC * values + WEIGHT * weights + registers)
 
 
 def _pages(size: int) -> int:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from export.errors import RuntimeFailure, UsageError
 from export.execute.integer import check_inputs, input_spikes
-from export.graph import Array, Conv, Dense, Graph, Population, to_logical, to_physical
+from export.graph import LINES, Array, Conv, Dense, Graph, Population, to_logical, to_physical
 from export.lava.board import Timing, check_board, chip_generation, require_extension
 from export.lava.job import REPORTS, Job, Status, read_status, write_job
 from export.lava.preflight import check_room
@@ -230,7 +230,7 @@ def _steps_of(inputs: Mapping[str, Array]) -> int | None:
 
 def _recorded(graph: Graph, populations: Sequence[str] | None) -> list[str]:
     if populations is None:
-        return [name for name, population in graph.populations.items() if population.kind != "relay"]
+        return [name for name, population in graph.populations.items() if population.kind not in LINES]
     for name in populations:
         if name not in graph.populations:
             raise UsageError(f"the network has no population '{name}'; it has {', '.join(graph.populations)}.")

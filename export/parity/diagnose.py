@@ -22,7 +22,7 @@ from torch import Tensor
 
 from export.execute.neuron import STATE_LIMIT, Extremes, lif
 from export.execute.synapse import synaptic_sum
-from export.graph import V_TH_SHIFT, Graph, Population, to_physical
+from export.graph import LINES, V_TH_SHIFT, Graph, Population, to_physical
 from export.parity.infer import Evidence, bias_changes, threshold_change
 from export.spec import gates
 
@@ -70,7 +70,7 @@ def _heard(graph: Graph, source: str, spikes: Spikes) -> Tensor | None:
     population = graph.populations[source]
     if source in spikes:
         return torch.from_numpy(to_physical(spikes[source], population.layout)).flatten(0, 1)
-    if population.kind == "relay":
+    if population.kind in LINES:
         return _heard(graph, graph.into(source)[0].source, spikes)
     if population.kind != "interleave":
         return None
@@ -80,7 +80,7 @@ def _heard(graph: Graph, source: str, spikes: Spikes) -> Tensor | None:
 
 def _repeaters(graph: Graph, name: str) -> list[str]:
     """Relay and interleave populations through which a population listens."""
-    sources = [p.source for p in graph.into(name) if graph.populations[p.source].kind in ("relay", "interleave")]
+    sources = [p.source for p in graph.into(name) if graph.populations[p.source].kind in (*LINES, "interleave")]
     return [*sources, *(further for source in sources for further in _repeaters(graph, source))]
 
 

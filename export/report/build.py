@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 import hw_configs
-from export.graph import Graph, Population
+from export.graph import LINES, Graph, Population
+from export.mapping.cost import cost
 from export.mapping.placement import BOUNDS, NOT_MODELLED, Placement
+from export.mapping.work import Load, Spikes, Work, complete, measure, work_of
 from export.pipeline import Compiled
 from export.report import energy
 from export.report.about import About, versions
-from export.report.measure import Load, Spikes, complete, measure
 from export.report.sizes import network_counts
 from hw_configs import Chip, Coefficients, Quantity
 
@@ -32,13 +31,16 @@ def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes, about: Abou
     recorded = complete(graph, inputs, spikes)
     loads = measure(graph, placement, recorded)
     rates = {name: float(values.mean()) for name, values in recorded.items()}
-    work = _work(compiled, loads)
+    work = work_of(graph, placement, loads)
     counts = network_counts(graph, compiled.macs)
     rate = _firing_rate(graph, rates)
     trained = energy.Trained(graph.steps, counts["macs_per_step"], counts["host_macs"], rate)
     vectors = len(next(iter(inputs.values())))
     coefficients = hw_configs.load_coefficients(COEFFICIENTS)
-    chip_model = energy.on_chip(work, placement.chip)
+    deployed = energy.Deployed(graph.steps, _host_macs(compiled), work.synops_per_sample)
+    outputs = sum(float(recorded[name].sum()) / vectors for name in graph.outputs)
+    chip_cost = cost(work, placement.chip, output_spikes=outputs)
+    chip_model = chip_cost.to_json()
     return {
         "schema_version": SCHEMA_VERSION,
         **_identity(compiled, about),
@@ -46,20 +48,20 @@ def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes, about: Abou
         "test_vectors": vectors,
         "firing_rate": rate,
         "firing_rate_of": f"all LIF neurons of the exported network, host included, over {vectors} test vectors",
-        "synops_per_sample": work.synops,
+        "synops_per_sample": work.synops_per_sample,
         "synops_stored_per_sample": work.synops_stored,
-        "updates_per_sample": work.updates,
+        "updates_per_sample": work.updates_per_sample,
         **_places(placement),
         "populations": _populations(graph, placement, loads, rates),
         "core_loads": _cores(placement, loads, graph.steps),
         "busiest_core": _busiest(placement, work),
         "energy": {
             "papers_as_trained": energy.papers_as_trained(trained, coefficients),
-            "papers_as_deployed": energy.papers_as_deployed(work, coefficients),
+            "papers_as_deployed": energy.papers_as_deployed(deployed, coefficients),
             placement.chip.name: chip_model,
         },
         "latency": _latency(counts["latency_steps"], graph.steps, chip_model),
-        "hardware": _sources(placement.chip, coefficients),
+        "hardware": _sources(placement.chip, coefficients, chip_cost.used),
         "delays": compiled.delays.to_json(),
         "ranges": compiled.ranges,
         "warnings": [*compiled.quantization.warnings, *placement.warnings, *placement.findings],
@@ -86,20 +88,8 @@ def _firing_rate(graph: Graph, rates: Mapping[str, float]) -> float:
     return sum(rates[name] * count for name, count in neurons.items()) / sum(neurons.values())
 
 
-def _work(compiled: Compiled, loads: Mapping[str, Load]) -> energy.Work:
-    graph, placement = compiled.graph, compiled.placement
-    synops = sum(float(load.synops.sum()) / len(load.synops) for load in loads.values())
-    neurons = sum(graph.populations[name].neurons for name in loads)
-    return energy.Work(
-        graph.steps,
-        sum(macs.per_step for macs in compiled.macs.values() if macs.on_host and macs.deployed),
-        synops,
-        sum(load.synops_stored for load in loads.values()),
-        float(neurons * graph.steps),
-        placement.chips,
-        np.concatenate([load.synops.max(axis=(0, 1)) for load in loads.values()]),
-        np.concatenate([cut.neurons().ravel() for cut in placement.cuts.values()]).astype(np.float64),
-    )
+def _host_macs(compiled: Compiled) -> int:
+    return sum(macs.per_step for macs in compiled.macs.values() if macs.on_host and macs.deployed)
 
 
 def _places(placement: Placement) -> dict[str, Any]:
@@ -124,11 +114,11 @@ def _populations(graph: Graph, placement: Placement, loads: Mapping[str, Load], 
     """One row per population but relays; its relays stand in its row, so that all rows add up to the network."""
     lines: dict[str, list[Population]] = {}
     for population in graph.populations.values():
-        if population.kind == "relay":
+        if population.kind in LINES:
             lines.setdefault(_origin(graph, population.name), []).append(population)
     rows = []
     for population in graph.populations.values():
-        if population.kind != "relay":
+        if population.kind not in LINES:
             relays = lines.get(population.name, [])
             row = {
                 "name": population.name,
@@ -201,11 +191,12 @@ def _cores(placement: Placement, loads: Mapping[str, Load], steps: int) -> Rows:
     return rows
 
 
-def _busiest(placement: Placement, work: energy.Work) -> dict[str, Any]:
+def _busiest(placement: Placement, work: Work) -> dict[str, Any]:
     """The core with the most synops in one step."""
-    core = int(work.core_synops.argmax())
+    most = work.synops.max(axis=(0, 1))
+    core = int(most.argmax())
     name = next(n for n, cut in placement.cuts.items() if cut.first <= core < cut.first + cut.cores)
-    return {"core": core, "population": name, "max_synops_per_step": int(work.core_synops[core])}
+    return {"core": core, "population": name, "max_synops_per_step": int(most[core])}
 
 
 def _latency(steps: int, per_sample: int, chip_model: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,25 +205,21 @@ def _latency(steps: int, per_sample: int, chip_model: Mapping[str, Any]) -> dict
     return {"latency_steps": steps, "steps_per_sample": per_sample, "latency_time_s": times}
 
 
-def _sources(chip: Chip, coefficients: Coefficients) -> Rows:
+def _sources(chip: Chip, coefficients: Coefficients, costs: Mapping[str, Quantity]) -> Rows:
     """Every hardware number that the report uses, with its evidence."""
     used: dict[str, Quantity] = {
         f"{coefficients.name}.mac_energy": coefficients.mac_energy,
         f"{coefficients.name}.ac_energy": coefficients.ac_energy,
         f"{chip.name}.usable_cores": chip.usable_cores,
-        f"{chip.name}.min_step_time": chip.min_step_time,
-        f"{chip.name}.static_power": chip.static_power,
     }
     for key in ("neurons", "synaptic_words", "synaptic_word", "conv_synapse_overhead", "dense_synapse"):
         used[f"{chip.name}.core.{key}"] = getattr(chip.core, key)
-    for name, quantity in chip.costs[energy.COST_SET].items():
-        if name in energy.COUNTED:
-            used[f"{chip.name}.costs.{energy.COST_SET}.{name}"] = quantity
+    used |= costs
     return [{"key": key, "text": str(quantity), **quantity.model_dump(mode="json")} for key, quantity in used.items()]
 
 
 def _origin(graph: Graph, name: str) -> str:
-    while graph.populations[name].kind == "relay":
+    while graph.populations[name].kind in LINES:
         name = graph.into(name)[0].source
     return name
 

@@ -8,7 +8,7 @@ from typing import Any
 from export.dataflow import Macs
 from export.graph import Graph, Kind
 
-ON_CHIP: tuple[Kind, ...] = ("lif", "or", "and", "interleave", "relay")
+ON_CHIP: tuple[Kind, ...] = ("lif", "or", "and", "interleave", "relay", "delay")
 
 
 def network_counts(graph: Graph, macs: Mapping[str, Macs]) -> dict[str, Any]:

@@ -103,6 +103,10 @@ class ModelConfig(_Section):
     expansion        width of a block's middle, in units of its channels
     stem             stride of the first convolutions, which the host computes: the network's maps, and its class map, are
                      the image's size divided by it
+    attention        spikes of the encoder above that gate an encoder: `output`, those of its end, as in the paper; `first`,
+                     those of its image, so that the encoders run side by side and their skips wait less
+    shortcut_span    blocks over which the membrane shortcut of a block reaches; null: to the end of its stage, as in the
+                     paper. A shorter one needs fewer delays (`neuroseg skips`); needs block efs
     steps            T, time steps per image
     v_th, tau        firing threshold, a multiple of 1/64; fraction of the membrane that stays for the next step
                      (rounded to 1/4096, the chip's unit, in training as on the chip)
@@ -118,6 +122,8 @@ class ModelConfig(_Section):
     blocks: BlockCount | tuple[BlockCount, ...] = 4
     expansion: Count = 2
     stem: Literal[1, 2, 4] = 1
+    attention: Literal["output", "first"] = "output"
+    shortcut_span: Count | None = None
     steps: Count = 5
     v_th: Annotated[float, Field(gt=0)] = 0.5
     tau: Annotated[float, Field(ge=0, lt=1)] = 0.25
@@ -133,6 +139,11 @@ class ModelConfig(_Section):
         if len(self.blocks_per_scale) != self.scales:
             given = len(self.blocks_per_scale)
             raise ValueError(f"blocks has {given} entries for {self.scales} scales; give one number, or one per scale")
+        if self.shortcut_span is not None and self.block != "efs":
+            raise ValueError(
+                f"shortcut_span = {self.shortcut_span} needs block = efs, whose shortcut adds membrane input; block is "
+                f"{self.block}. Leave shortcut_span null"
+            )
         return self
 
     @property

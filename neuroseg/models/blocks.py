@@ -126,8 +126,12 @@ class EfsBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The membrane stream (N, T, C, H, W) with this block's currents added."""
+        return x + self.branch(x)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """This block's currents alone; a stream whose shortcuts are short adds them itself."""
         wide = self.lif_wide(self.expand(self.lif_in(x)))
-        currents: Tensor = x + self.project(self.lif_depthwise(self.depthwise(wide)))
+        currents: Tensor = self.project(self.lif_depthwise(self.depthwise(wide)))
         return currents
 
 

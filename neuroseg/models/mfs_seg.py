@@ -56,10 +56,11 @@ class MfsSeg(nn.Module):
         widths = config.widths
         cell = Cell(config.v_th, config.tau, config.surrogate_width, config.residual_gain)
         plans = [
-            StagePlan(cell, config.block, blocks, config.expansion, config.steps, config.stem)
+            StagePlan(cell, config.block, blocks, config.expansion, config.steps, config.stem, config.shortcut_span)
             for blocks in config.blocks_per_scale
         ]
         last = self.scales - 1
+        self.attention = config.attention
         self.images = ImageInput(config.multiple)
         self.encoder0 = FirstEncoder(plans[0], COLOURS, widths[0])
         for i in range(1, self.scales):
@@ -88,10 +89,13 @@ class MfsSeg(nn.Module):
         return torch.round(logits * (self.steps / self.readout_gain))
 
     def _encode(self, pixels: Tensor) -> list[Tensor]:
-        encoders: list[Tensor] = [self.encoder0(pixels)]
+        image, end = self.encoder0(pixels)
+        encoders: list[Tensor] = [end]
         for i in range(1, self.scales):
             smaller = self.get_submodule(f"pyramid{i}")(pixels)
-            encoders.append(self.get_submodule(f"encoder{i}")(smaller, encoders[-1]))
+            above = image if self.attention == "first" else end
+            image, end = self.get_submodule(f"encoder{i}")(smaller, above)
+            encoders.append(end)
         return encoders
 
 

@@ -15,7 +15,9 @@ from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage is made of: cell constants, its residual blocks (kind, count, expansion), T, and the stem's stride."""
+    """What a stage is made of: cell constants, its residual blocks (kind, count, expansion), T, the stem's stride, and the
+    blocks over which a shortcut reaches (None: all that follow).
+    """
 
     cell: Cell
     block: str
@@ -23,6 +25,7 @@ class StagePlan:
     expansion: int
     steps: int
     stem: int = 1
+    span: int | None = None
 
 
 class Stream(nn.Module):
@@ -34,16 +37,34 @@ class Stream(nn.Module):
     def __init__(self, plan: StagePlan, channels: int) -> None:
         super().__init__()
         self.block_names = [f"block{i}" for i in range(plan.blocks)]
+        self.span = plan.span
         for name in self.block_names:
             self.add_module(name, BLOCKS[plan.block](plan.cell, channels, plan.expansion))
         self.output = plan.cell.lif()
 
     def spikes_of(self, stream: Tensor) -> Tensor:
         """Currents that start the stream -> spikes of its output population; both (N, T, C, H, W)."""
+        if self.span is not None:
+            return self._spikes_of_short(stream, self.span)
         for name in self.block_names:
             stream = self.get_submodule(name)(stream)
         spikes: Tensor = self.output(stream)
         return spikes
+
+    def _spikes_of_short(self, start: Tensor, span: int) -> Tensor:
+        """Every reader of the stream gets the currents of the last `span` + 1 sources; the start is the first source."""
+        currents = [start]
+        for name in self.block_names:
+            currents.append(self.get_submodule(name).branch(self._sum(currents[-1 - span :])))
+        spikes: Tensor = self.output(self._sum(currents[-1 - span :]))
+        return spikes
+
+    @staticmethod
+    def _sum(currents: list[Tensor]) -> Tensor:
+        total = currents[0]
+        for more in currents[1:]:
+            total = total + more
+        return total
 
 
 class FirstEncoder(Stream):
@@ -59,9 +80,10 @@ class FirstEncoder(Stream):
         self.image_lif = plan.cell.lif(plan.steps)
         self.inception = Inception(plan.cell, channels, channels)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(N, 3, s H, s W) -> (N, T, C, H, W) spikes."""
-        return self.spikes_of(self.inception(self.image_lif(self.image(pixels))))
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, s H, s W) -> spikes (N, T, C, H, W) of the image and of the stage's end."""
+        image = self.image_lif(self.image(pixels))
+        return image, self.spikes_of(self.inception(image))
 
 
 class AttentionEncoder(Stream):
@@ -80,11 +102,11 @@ class AttentionEncoder(Stream):
         self.gate = And()
         self.start = conv_norm(plan.cell, channels, channels, 1)
 
-    def forward(self, pixels: Tensor, above: Tensor) -> Tensor:
-        """Pixels (N, 3, H, W) and spikes (N, T, C_above, 2H, 2W) -> spikes (N, T, C, H, W)."""
+    def forward(self, pixels: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (N, 3, H, W) and spikes (N, T, C_above, 2H, 2W) -> spikes (N, T, C, H, W) of the image and of the end."""
         image = self.image_lif(self.image(pixels))
         attention = self.attention_lif(self.attention(self.pool(above)))
-        return self.spikes_of(self.start(self.gate(image, attention)))
+        return image, self.spikes_of(self.start(self.gate(image, attention)))
 
 
 class Fusion(nn.Module):
