@@ -26,7 +26,7 @@ from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
 from export.passes.prove_range import prove_range
 from export.passes.quantize import Quantization, quantize
-from export.passes.schedule import Delays, check_delays
+from export.passes.schedule import check_delays
 from export.passes.trace import trace
 from export.spec import check
 
@@ -64,7 +64,7 @@ def compile_module(
     image_shape: Shape,
     *,
     layout: str = "auto",
-    delays: Delays = "relay",
+    delays: str = "relay",
     target: str | Path = "loihi2",
     on_stage: Callable[[str], None] | None = None,
 ) -> Compiled:

@@ -1,5 +1,6 @@
 """The documentation is built, complete and true: what it shows runs, and every command in it exists."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -199,15 +200,36 @@ def test_goals_of_make_in_the_documentation_exist(page):
     assert [goal for goal in shown if goal not in goals] == []
 
 
-def test_the_figure_is_the_one_that_the_compiler_gives_today(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("script", "figure"),
+    [
+        ("draw_arrivals", "arrival_steps.svg"),
+        pytest.param("draw_skips", "cheap_skips.svg", marks=pytest.mark.slow),
+    ],
+)
+def test_the_figure_is_the_one_that_the_compiler_gives_today(script, figure, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
-    from draw_arrivals import draw
-
-    draw(tmp_path / "now.svg")
-    now, kept = (path.read_text() for path in (tmp_path / "now.svg", ROOT / "docs" / "images" / "arrival_steps.svg"))
+    importlib.import_module(script).draw(tmp_path / "now.svg")
+    now, kept = (path.read_text() for path in (tmp_path / "now.svg", ROOT / "docs" / "images" / figure))
     words = re.compile(r"<text[^>]*>([^<]*)")  # names, neurons and steps; the places of points follow from these
-    assert len(words.findall(kept)) > 50
-    assert words.findall(now) == words.findall(kept), "the network changed: run python docs/draw_arrivals.py"
+    assert len(words.findall(kept)) > 40
+    assert words.findall(now) == words.findall(kept), f"the network changed: run python docs/{script}.py"
+
+
+@pytest.mark.slow
+def test_the_table_of_places_is_what_the_search_gives():
+    page = (ROOT / "docs" / "explanation" / "cheap-skips.md").read_text(encoding="utf-8")
+    told = [line.split("|")[1:-1] for line in page.splitlines() if re.match(r"\| (output|first) ", line)]
+    found = skips(load_config("mfs-efs72"), search=True)["variants"]
+    assert len(told) == len(found) == 8
+    for cells, variant in zip(told, found, strict=True):
+        span = "to the end" if variant["shortcut_span"] is None else str(variant["shortcut_span"])
+        ways = {way["name"]: way for way in variant["ways"]}
+        assert [c.strip().replace(" (the paper)", "") for c in cells[:2]] == [variant["attention"], span]
+        assert [c.strip() for c in cells[2:]] == [
+            f"{ways['relay']['ratio_low']:.2f}",
+            f"{ways['delay neuron']['ratio_low']:.2f} to {ways['delay neuron']['ratio_high']:.2f}",
+        ]
 
 
 @pytest.mark.parametrize(

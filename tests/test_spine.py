@@ -22,9 +22,9 @@ from neuroseg.models.wiring import MaxPool, ReadOut
 SMALL, LARGER = (16, 16), (32, 32)
 
 
-def exported(model, size, folder, layout="auto"):
+def exported(model, size, folder, layout="auto", delays="relay"):
     """(compiled, path of the NetX file, quantised SLAYER module)."""
-    compiled = compile_module(model, (3, *size), layout=layout)
+    compiled = compile_module(model, (3, *size), layout=layout, delays=delays)
     path = folder / "network.net"
     write_netx(compiled.graph, path)
     reference = quantized(model, compiled.quantization.weight_scale, compiled.quantization.v_th)
@@ -57,6 +57,16 @@ def test_slayer_and_stock_lava_agree_on_every_spike_of_three_streamed_images(lay
     assert_equal_and_alive(result)
 
 
+def test_slayer_and_stock_lava_agree_on_every_spike_when_skips_wait_in_delay_neurons(tmp_path):
+    model = lively_model(SMALL, scales=2, widths=(4, 6), blocks=2)
+    compiled, path, reference = exported(model, SMALL, tmp_path, delays="neuron")
+    report = compiled.delays
+    assert report.relay_neurons == 0 and max(map(len, report.taps.values())) > 1 and max(report.resends.values()) > 1
+    spikes, inputs = slayer(reference, compiled.graph, images(3, SMALL))
+    result = compare(compiled.graph, spikes, run_lava(path, inputs, fast=True), ("slayer", "lava-fast"))
+    assert_equal_and_alive(result)
+
+
 @pytest.mark.slow
 def test_the_integer_executor_and_fast_lava_agree_on_twenty_images_of_a_larger_network(tmp_path):
     model = lively_model(LARGER, widths=(8, 12, 16))
@@ -69,7 +79,15 @@ def test_the_integer_executor_and_fast_lava_agree_on_twenty_images_of_a_larger_n
 
 
 @pytest.mark.parametrize(
-    "change", [{"scales": 2, "widths": (4, 6)}, {"scales": 1, "widths": (4,)}, {"blocks": 2}, {"head_norm": False}]
+    "change",
+    [
+        {"scales": 2, "widths": (4, 6)},
+        {"scales": 1, "widths": (4,)},
+        {"blocks": 2},
+        {"head_norm": False},
+        {"attention": "first", "scales": 2, "widths": (4, 6)},
+        {"blocks": 3, "shortcut_span": 1, "scales": 2, "widths": (4, 6)},
+    ],
 )
 def test_every_configuration_compiles_and_the_integers_equal_slayer(change, tmp_path):
     compiled, path, reference = exported(lively_model(SMALL, **change), SMALL, tmp_path)

@@ -68,14 +68,14 @@ class DelayReport:
         }
 
 
-def balance_delays(graph: Graph, delays: Delays = "relay") -> tuple[Graph, DelayReport]:
+def balance_delays(graph: Graph, delays: str = "relay") -> tuple[Graph, DelayReport]:
     """Insert what makes every fan-in arrive at one step, at the fewest neurons.
 
     needs    grammar "quantized"
     ensures  grammar "balanced": arrivals[target] == arrivals[source] + 1 + delay for every projection; a delay only
              behind inputs and delay neurons
     """
-    check_delays(delays)
+    delays = check_delays(delays)
     arrivals = arrival_steps(graph, delays)
     lags = {p.name: arrivals[p.target] - arrivals[p.source] - 1 for p in graph.projections}
     waiting = {name: sorted({lags[p.name] for p in graph.out_of(name)} - {0}) for name in graph.populations}

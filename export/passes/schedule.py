@@ -37,10 +37,12 @@ SECONDS = 30.0  # for the mixed-integer program; a network of 120 populations ta
 Rows = list[tuple[int, int, int]]
 
 
-def check_delays(delays: str) -> None:
-    """UsageError for an unknown way of waiting."""
-    if delays not in DELAYS:
-        raise UsageError(f"unknown delays '{delays}'; choose one of {', '.join(DELAYS)}.")
+def check_delays(delays: str) -> Delays:
+    """The same, known to be a way of waiting; UsageError otherwise."""
+    for known in DELAYS:
+        if delays == known:
+            return known
+    raise UsageError(f"unknown delays '{delays}'; choose one of {', '.join(DELAYS)}.")
 
 
 def arrival_steps(graph: Graph, delays: Delays) -> dict[str, int]:

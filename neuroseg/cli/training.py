@@ -18,6 +18,7 @@ def describe(
     config: ConfigName,
     overrides: Overrides = None,
     layout: Annotated[str, typer.Option(help="Storage of up-sampled stages: auto, nested or interleave.")] = "auto",
+    delays: Annotated[str, typer.Option(help="How skips wait: relay, neuron or auto.")] = "relay",
     json: Json = False,
 ) -> None:
     """Parameters, operations and neurons of a network, relays included, without training it."""
@@ -26,11 +27,34 @@ def describe(
     from neuroseg.commands.describe import show_description
     from neuroseg.config import load_config
 
-    result = describe_config(load_config(config, overrides or ()), layout)
+    result = describe_config(load_config(config, overrides or ()), layout, delays)
     if json:
         put_json(result)
     else:
         show_description(result)
+
+
+@app.command(epilog="Example: neuroseg skips mfs-efs72 --search")
+def skips(
+    config: ConfigName,
+    overrides: Overrides = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Also cost networks that take their skips elsewhere.")
+    ] = False,
+    layout: Annotated[str, typer.Option(help="Storage of up-sampled stages: auto, nested or interleave.")] = "auto",
+    json: Json = False,
+) -> None:
+    """What aligning the skips costs: relays, delay neurons, synaptic delays, for every skip."""
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.skips import show_skips
+    from neuroseg.commands.skips import skips as cost_skips
+    from neuroseg.config import load_config
+
+    result = cost_skips(load_config(config, overrides or ()), layout, search=search)
+    if json:
+        put_json(result)
+    else:
+        show_skips(result)
 
 
 @app.command(epilog="Example: neuroseg train mfs-nano train.epochs=3 train=paper-camvid --out runs/first")

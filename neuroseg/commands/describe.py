@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from export.graph import Conv, Graph, Population
-from export.passes.balance_delays import balance_delays
+from export.passes.balance_delays import MOST_TAPS, DelayReport, balance_delays
 from export.passes.check_spikes import check_spikes
 from export.passes.count_macs import count_macs
 from export.passes.fold_norm import fold_norm
 from export.passes.lower import lower
+from export.passes.schedule import check_delays
 from export.passes.trace import trace
 from export.pipeline import check_layout
 from export.report.sizes import network_counts
@@ -20,32 +21,35 @@ from neuroseg.config import Config
 from neuroseg.models import build_model, parameter_count
 
 
-def describe(config: Config, layout: str = "auto") -> dict[str, Any]:
-    """Parameters, operations and neurons of a config's network, with the relays that align its skips (JSON-ready).
+def describe(config: Config, layout: str = "auto", delays: str = "relay") -> dict[str, Any]:
+    """Parameters, operations and neurons of a config's network, with what aligns its skips (JSON-ready).
 
     Weights do not matter: the compiler's passes up to the delays run on untrained ones. Raises what `export` would raise.
     """
     check_layout(layout)
+    check_delays(delays)
     model = build_model(config.model, config.data.classes)
     flow = fold_norm(trace(model, (3, *config.data.size)))
     check_spikes(flow)
     trained = lower(flow, layout)
-    deployed, delays = balance_delays(trained)
-    rows = [_row(p, trained, deployed.arrivals[p.name], delays.relays) for p in trained.populations.values()]
+    deployed, report = balance_delays(trained, delays)
+    rows = [_row(p, trained, deployed.arrivals[p.name], report) for p in trained.populations.values()]
     return {
         "schema_version": 1,
         "name": config.name,
         "input": [3, *config.data.size],
         "steps": config.model.steps,
+        "delays": delays,
         "params": parameter_count(model),
         **network_counts(deployed, count_macs(flow)),
         "populations": rows,
     }
 
 
-def _row(population: Population, graph: Graph, arrival: int, relays: dict[str, int]) -> dict[str, Any]:
+def _row(population: Population, graph: Graph, arrival: int, report: DelayReport) -> dict[str, Any]:
     into = graph.into(population.name)
-    count = relays.get(population.name, 0)
+    count = report.relays.get(population.name, 0)
+    taps = report.taps.get(population.name, ())
     return {
         "name": population.name,
         "kind": population.kind,
@@ -57,6 +61,9 @@ def _row(population: Population, graph: Graph, arrival: int, relays: dict[str, i
         "fan_in": sum(int(np.prod(p.weight.shape[1:])) if isinstance(p, Conv) else 1 for p in into),
         "relays": count,
         "relay_neurons": count * population.neurons,
+        "delay_taps": list(taps),
+        "delay_neurons": population.neurons * -(-len(taps) // MOST_TAPS),
+        "host_sends": report.resends.get(population.name, 1) if population.kind == "input" else 0,
     }
 
 
@@ -69,16 +76,27 @@ def show_description(result: dict[str, Any]) -> None:
         ("parameters", f"{result['params']:,}"),
         ("multiply-accumulates per step", f"{result['macs_per_step']:,} (host: {result['host_macs']:,})"),
         ("neurons as trained", f"{result['neurons']:,} (+ {result['host_neurons']:,} on the host)"),
-        ("relays that align the skips", f"{kinds['relay']:,}"),
+        (f"relays{_delay_words(result)} that align the skips", f"{kinds['relay'] + kinds['delay']:,}"),
         ("OR, AND and interleave neurons", f"{gates:,}"),
         ("neurons as deployed", f"{result['neurons_deployed']:,}"),
         ("depth, latency", f"{result['depth']} steps, {result['latency_steps']} steps to the last spike of a sample"),
     ]
     show(f"{result['name']}: input {shape}, T = {result['steps']}", ("what", "value"), rows)
-    columns = ("population", "kind", "shape", "neurons", "arrives", "relays", "relay neurons")
+    columns = ("population", "kind", "shape", "neurons", "arrives", "waits by", "neurons for it")
     show("populations", columns, [_cells(row) for row in result["populations"]])
+
+
+def _delay_words(result: dict[str, Any]) -> str:
+    return " and delay neurons" if result["neurons_by_kind"]["delay"] else ""
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     shape = "x".join(map(str, row["shape"]))
-    return row["name"], row["kind"], shape, row["neurons"], row["arrival"], row["relays"], row["relay_neurons"]
+    if row["host_sends"] > 1:
+        waits = f"host, {row['host_sends']} times"
+    elif row["delay_taps"]:
+        waits = f"delay neuron, {len(row['delay_taps'])} tap(s)"
+    else:
+        waits = f"{row['relays']} relay(s)" if row["relays"] else ""
+    spent = row["relay_neurons"] + row["delay_neurons"]
+    return row["name"], row["kind"], shape, row["neurons"], row["arrival"], waits, spent or ""

@@ -8,7 +8,7 @@ from math import gcd
 import torch
 from torch import Tensor, nn
 
-from neuroseg.models.blocks import BLOCKS, Cell, ConvNorm, Inception, conv_norm
+from neuroseg.models.blocks import BLOCKS, Cell, ConvNorm, EfsBlock, Inception, conv_norm
 from neuroseg.models.synapse import SynapseConvT
 from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
 
@@ -55,7 +55,8 @@ class Stream(nn.Module):
         """Every reader of the stream gets the currents of the last `span` + 1 sources; the start is the first source."""
         currents = [start]
         for name in self.block_names:
-            currents.append(self.get_submodule(name).branch(self._sum(currents[-1 - span :])))
+            block: EfsBlock = self.get_submodule(name)  # type: ignore[assignment]  # the config's check says so
+            currents.append(block.branch(self._sum(currents[-1 - span :])))
         spikes: Tensor = self.output(self._sum(currents[-1 - span :]))
         return spikes
 
