@@ -40,7 +40,12 @@ def _mechanisms(axis: Axes) -> None:
     axis.set_ylim(0, 7.6)
     axis.axis("off")
     lags = (2, 4, 6)
-    for row, title in ((5.6, "relays: 6 neurons for each source neuron"), (3.2, "delay neuron: 1, with a register of 6 bits"), (0.8, "an input: none, the host sends 3 times")):
+    titles = {
+        5.6: "relays: 6 neurons for each source neuron",
+        3.2: "delay neuron: 1, with a register of 6 bits",
+        0.8: "an input: none, the host sends 3 times",
+    }
+    for row, title in titles.items():
         axis.text(0.6, row + 1.25, title, fontsize=8, color=INK)
         source = "host" if row < 1 else "source"
         _box(axis, 0.6, row, 2.2, source, TRAINED)
@@ -102,7 +107,9 @@ def _bars(axis: Axes) -> None:
     axis.set_yticks(places, [name for name, _ in rows], fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(0, max(high) * 1.12)
-    axis.set_xlabel("million neurons of mfs-efs72 as deployed; beside the bars: over the neurons as trained", fontsize=8)
+    axis.set_xlabel(
+        "million neurons of mfs-efs72 as deployed; beside the bars: over the neurons as trained", fontsize=8
+    )
     axis.tick_params(axis="x", labelsize=7)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)

@@ -1,18 +1,34 @@
-"""The schema of a chip: every leaf is a number with its unit, its range, how it is known and from where."""
+"""The schema of a chip, and of a set of energies for arithmetic. Leaves: hw_configs/quantity.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, model_validator
+from pydantic import field_validator, model_validator
 
-Number: TypeAlias = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]  # a whole number is accepted, text is not
-Evidence: TypeAlias = Literal["published", "measured", "derived", "estimate"]
-# One unit per dimension: two files cannot differ by a power of ten.
-Unit: TypeAlias = Literal[
-    "1", "bit", "byte", "word", "core", "axon", "neuron", "group", "mm2", "V", "nm", "pJ", "ns", "mW"
-]
+from hw_configs.quantity import (
+    Area,
+    Axons,
+    Bits,
+    Bytes,
+    Cores,
+    Energy,
+    Frozen,
+    Groups,
+    HardwareConfig,
+    Length,
+    Neurons,
+    Power,
+    Quantity,
+    Routers,
+    Share,
+    Steps,
+    Time,
+    Voltage,
+    Words,
+)
+
 CostName: TypeAlias = Literal[
     "synop_energy",
     "synop_time",
@@ -32,59 +48,12 @@ CostName: TypeAlias = Literal[
     "hop_north_south_energy",
     "hop_north_south_time",
     "inter_chip_hop_energy",
+    "inter_chip_hop_time",
     "barrier_time",
 ]
 
 
-class _Frozen(BaseModel):
-    """Immutable; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Quantity(_Frozen):
-    """One fact. What is not known is null, never 0.
-
-    value     the nominal value; null where only a range, or nothing, is known
-    unit      see `Unit`; energies in pJ, times in ns, powers in mW
-    range     (low, high), or null
-    evidence  published (by Intel, or peer-reviewed), measured (printed in Intel's public notebooks), derived (exactly,
-              from those), estimate; null exactly when value and range are
-    source    where it comes from, or why it is unknown
-    """
-
-    value: Number | None
-    unit: Unit
-    range: tuple[Number, Number] | None
-    evidence: Evidence | None
-    source: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Quantity:
-        """The range is ordered and holds the value; there is evidence for what is known, and for nothing else."""
-        if self.range is not None:
-            low, high = self.range
-            if low > high:
-                raise ValueError(f"range [{low:g}, {high:g}] is in the wrong order; write [{high:g}, {low:g}]")
-            if self.value is not None and not low <= self.value <= high:
-                raise ValueError(f"value {self.value:g} lies outside its range [{low:g}, {high:g}]; widen the range")
-        known = self.value is not None or self.range is not None
-        if known and self.evidence is None:
-            raise ValueError("a known value needs evidence: published, measured, derived or estimate")
-        if not known and self.evidence is not None:
-            raise ValueError(f"value and range are null, so evidence '{self.evidence}' must be null, too")
-        return self
-
-    def __str__(self) -> str:
-        """For tables: '81 pJ (10.8 to 81)', 'unknown'."""
-        unit = "" if self.unit == "1" else f" {self.unit}"
-        interval = f"{self.range[0]:g} to {self.range[1]:g}" if self.range else ""
-        if self.value is None:
-            return f"{interval}{unit}" if interval else "unknown"
-        return f"{self.value:,.6g}{unit}" + (f" ({interval})" if interval else "")
-
-
-class Core(_Frozen):
+class Core(Frozen):
     """Limits of one neuro-core.
 
     The four memories and the neurons share one pool:
@@ -92,59 +61,88 @@ class Core(_Frozen):
     its limit <= pool_limit.
     """
 
-    neurons: Quantity  # what the compiler (Loihi 2) or the chip (Loihi 1) allows
-    architectural_neurons: Quantity
-    neuron_groups: Quantity
-    memory: Quantity
-    synaptic_memory: Quantity
-    synaptic_words: Quantity
-    synaptic_word: Quantity
-    conv_synapse_overhead: Quantity  # bits of a stored convolution weight beyond ceil(log2(largest magnitude))
-    dense_synapse: Quantity  # bits of a synapse between fully connected layers
-    axon_in: Quantity
-    axon_out: Quantity
-    axon_map: Quantity
-    axon_mem: Quantity
-    pool_memory_share: Quantity
-    pool_neuron_share: Quantity
-    pool_limit: Quantity
+    neurons: Neurons  # what the compiler (Loihi 2) or the chip (Loihi 1) allows
+    architectural_neurons: Neurons
+    neuron_groups: Groups
+    memory: Bytes
+    synaptic_memory: Bytes
+    synaptic_words: Words
+    synaptic_word: Bits
+    conv_synapse_overhead: Bits  # bits of a stored convolution weight beyond ceil(log2(largest magnitude))
+    dense_synapse: Bits  # bits of a synapse between fully connected layers
+    dense_index: Bits  # bits of a stored dense or single synapse beyond those of a convolution's: which neuron it meets
+    axon_in: Axons
+    axon_out: Axons
+    axon_map: Axons
+    axon_mem: Axons
+    axon_pieces: Share  # axons of a pixel whose channels are no power of two; others take one
+    axon_destinations: Share  # cores that an entry of axon memory names
+    pool_memory_share: Share
+    pool_neuron_share: Share
+    pool_limit: Share
+    neuron_state: Bytes  # state that one programmable neuron may hold
+    synaptic_delay: Steps  # longest delay of a synapse
+    dendritic_delay_cost: (
+        Bits  # memory per neuron and step of synaptic delay: the ring buffer of what is still to arrive
+    )
 
 
-class Formats(_Frozen):
+class Formats(Frozen):
     """Widths of numbers."""
 
-    weight: Quantity
-    state: Quantity
-    graded_spike: Quantity
+    weight: Bits
+    state: Bits
+    graded_spike: Bits
 
 
-class Chip(_Frozen):
+class Chip(HardwareConfig):
     """One chip. Costs come in named sets that are never mixed; a set lacks the terms that its source does not have."""
 
-    name: str
-    description: str
-    cores: Quantity
-    usable_cores: Quantity
-    x86_cores: Quantity
-    cores_per_router: Quantity
-    area: Quantity
-    node: Quantity
-    voltage: Quantity
-    min_step_time: Quantity
-    static_power: Quantity
-    safe_conv_width: Quantity  # a wider convolution may lose spikes (erratum)
+    cores: Cores
+    usable_cores: Cores
+    x86_cores: Cores
+    cores_per_router: Cores
+    mesh_columns: Routers  # from west to east
+    mesh_rows: Routers  # from north to south
+    area: Area
+    node: Length
+    voltage: Voltage
+    min_step_time: Time
+    static_power: Power
+    safe_conv_width: Neurons  # a wider convolution may lose spikes (erratum)
     core: Core
     formats: Formats
     costs: Mapping[str, Mapping[CostName, Quantity]]
 
+    @field_validator("costs")
+    @classmethod
+    def _units(cls, costs: Mapping[str, Mapping[CostName, Quantity]]) -> Mapping[str, Mapping[CostName, Quantity]]:
+        """A cost's name says its dimension."""
+        for name, costs_of_set in costs.items():
+            for key, cost in costs_of_set.items():
+                unit = "pJ" if key.endswith("_energy") else "ns"
+                if cost.unit != unit:
+                    raise ValueError(f"{name}.{key}: unit '{cost.unit}' must be '{unit}'")
+        return costs
 
-class Coefficients(_Frozen):
+    @model_validator(mode="after")
+    def _consistent(self) -> Chip:
+        """No more usable cores than cores, and routers for all of them. Nulls contradict nothing."""
+        cores, usable = self.cores.value, self.usable_cores.value
+        if cores and usable and usable > cores:
+            raise ValueError(f"usable_cores: {usable:,.0f} are more than the {cores:,.0f} cores")
+        columns, rows, each = self.mesh_columns.value, self.mesh_rows.value, self.cores_per_router.value
+        if columns and rows and each and cores and columns * rows * each < cores:
+            held = f"{columns:,.0f} x {rows:,.0f} routers of {each:,.0f} cores"
+            raise ValueError(f"mesh_columns: {held} (mesh_rows, cores_per_router) do not hold {cores:,.0f} cores")
+        return self
+
+
+class Coefficients(HardwareConfig):
     """Energies of arithmetic, with which papers compare networks apart from any chip. Memory and wires are not in them."""
 
-    name: str
-    description: str
-    node: Quantity
-    voltage: Quantity
-    number_width: Quantity
-    mac_energy: Quantity  # multiply and accumulate
-    ac_energy: Quantity  # accumulate
+    node: Length
+    voltage: Voltage
+    number_width: Bits
+    mac_energy: Energy  # multiply and accumulate
+    ac_energy: Energy  # accumulate

@@ -13,6 +13,7 @@ from lively import make_run
 
 from export.passes.trace import LEAVES
 from neuroseg.commands.describe import describe
+from neuroseg.commands.skips import skips
 from neuroseg.config import load_config, shipped_configs
 from neuroseg.config.schema import Config
 

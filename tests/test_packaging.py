@@ -87,7 +87,7 @@ def test_the_wheel_holds_our_three_packages_and_all_their_files(wheel):
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".yaml", ".j2")
+        if path.suffix in (".py", ".yaml", ".j2") or path.name == "README.md"
     }
     assert inside == files
 
@@ -108,9 +108,13 @@ def test_the_installed_packages_come_from_the_clean_environment(clean, tmp_path,
 
 def test_a_hardware_config_loads_from_the_installed_package(clean, tmp_path):
     code = "import hw_configs; print(hw_configs.available(), hw_configs.load('loihi2').core.neurons)"
+    code += "; print(hw_configs.available_systems(), hw_configs.load_system('kapoho_point').chips)"
     done = run(clean / "python", "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[0] == "('loihi1', 'loihi2') 4,095 neuron"
+    assert done.stdout.splitlines() == [
+        "('loihi1', 'loihi2') 4,095 neuron",
+        "('hala_point', 'kapoho_point', 'oheo_gulch', 'vpx_16') 8 chip",
+    ]
 
 
 def test_every_dependency_is_locked_at_a_version_that_fits():

@@ -6,10 +6,10 @@ import sys
 
 import export
 from export.errors import NeurosegError, UsageError
-from neuroseg.cli import compiling, machine, running, training
+from neuroseg.cli import compiling, hardware, machine, running, training
 from neuroseg.cli.app import app
 
-__all__ = ["app", "compiling", "machine", "main", "running", "training"]
+__all__ = ["app", "compiling", "hardware", "machine", "main", "running", "training"]
 
 
 def main() -> None:
@@ -22,6 +22,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:  # a path that cannot even be looked at: too long, or not ours to read
         print(f"neuroseg: '{error.filename or 'a file'}': {error.strerror or error}. Check the path.", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        from hw_configs import HardwareConfigError  # here, since it is slow to import
+
+        if not isinstance(error, HardwareConfigError):
+            raise
+        print(f"neuroseg: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -15,9 +15,9 @@ from export.errors import NeurosegError, UsageError
 
 # In the order of use; a command that is not listed comes last.
 ORDER = (
-    *("demo", "describe", "train", "eval"),
-    *("export", "report", "verify"),
-    *("simulate", "parity", "ladder", "doctor-env"),
+    *("demo", "describe", "fit", "train", "eval"),
+    *("export", "map", "report", "verify"),
+    *("simulate", "parity", "ladder", "hw", "doctor-env"),
 )
 
 
