@@ -36,12 +36,13 @@ API: dict[str, tuple[str, tuple[str, ...]]] = {
         "Running and comparing",
         ("export.simulate", "export.execute.*", "export.lava.supervise", "export.parity.*", "export.verify"),
     ),
+    "mapping": ("Mapping", ("export.mapping.*",)),
     "reports": ("Reports", ("export.report.*",)),
     "training": (
         "Training",
         ("neuroseg.config.load", "neuroseg.data.*", "neuroseg.models.*", "neuroseg.train.*", "neuroseg.metrics.*"),
     ),
-    "hardware": ("Hardware facts", ("hw_configs", "hw_configs.chip", "hw_configs.reader")),
+    "hardware": ("Hardware facts", ("hw_configs", "hw_configs.*")),
     "errors": ("Errors", ("export.errors",)),
 }
 
@@ -75,11 +76,18 @@ def cli_page() -> str:
         "standard error, `--json` prints one line of JSON on standard output.",
         _help("neuroseg", group.get_help(top)),
     ]
-    for name in group.list_commands(top):
-        command = group.commands[name]
-        context = typer.Context(command, info_name=f"neuroseg {name}", terminal_width=WIDTH, max_content_width=WIDTH)
-        parts.append(_help(f"neuroseg {name}", command.get_help(context)))
+    parts += _helps("neuroseg", group, top)
     return "\n\n".join(parts) + "\n"
+
+
+def _helps(prefix: str, group: Any, context: Any) -> Iterator[str]:
+    """Help of every command of a group, and of the groups in it."""
+    for name in group.list_commands(context):
+        command, title = group.commands[name], f"{prefix} {name}"
+        inner = typer.Context(command, info_name=title, terminal_width=WIDTH, max_content_width=WIDTH)
+        yield _help(title, command.get_help(inner))
+        if hasattr(command, "commands"):
+            yield from _helps(title, command, inner)
 
 
 def _help(title: str, text: str) -> str:

@@ -54,6 +54,8 @@ class Shown:
         command = group().commands.get(name)
         if command is None:
             return f"no command {name}"
+        if arguments and arguments[0] in getattr(command, "commands", {}):
+            command, (name, *arguments) = command.commands[arguments[0]], arguments
         try:
             with command.make_context(name, list(arguments)):
                 return None
@@ -65,7 +67,7 @@ class Shown:
     @property
     def config(self) -> tuple[str, ...]:
         """Config and overrides of a command that takes them; ("",) for others."""
-        if self.words[0] not in ("train", "describe") or not self.whole:
+        if self.words[0] not in ("train", "describe", "skips", "fit") or not self.whole:
             return ("",)
         words = [word for word in self.words[1:] if not word.startswith("-")]
         return tuple(words[:1] + [word for word in words[1:] if "=" in word]) or ("",)

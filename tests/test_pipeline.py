@@ -62,13 +62,16 @@ def test_shapes_are_traced_without_computing_numbers_and_with_them_where_a_modul
 
 
 def test_aligning_the_papers_largest_network_costs_three_times_the_network():
-    """EFS-Res72 at 180x240: 113 M neurons, and 357 M relays at least cost (worked out apart from this code)."""
+    """EFS-Res72 at 180x240: 113 M neurons, and 357 M relays at least cost (worked out apart from this code), of which the
+    12 behind the input (1.38 M neurons each) wait on the host.
+    """
     model = build_model(ModelConfig(widths=(32, 64, 128), blocks=4, steps=5), 11).eval()
     compiled = compile_module(model, (3, 180, 240))
     assert compiled.unbalanced.neurons() == pytest.approx(113e6, rel=0.01)
-    assert compiled.delays.relay_neurons == pytest.approx(357e6, rel=0.01)
-    assert compiled.graph.neurons() == pytest.approx(470e6, rel=0.01)
+    on_host = 12 * 32 * 180 * 240
+    assert compiled.delays.relay_neurons + on_host == pytest.approx(357e6, rel=0.01)
+    assert compiled.graph.neurons() + on_host == pytest.approx(470e6, rel=0.01)
     placement = compiled.placement
-    assert placement.chips == pytest.approx(960, rel=0.03)  # by neuron count alone; even cuts waste a little
+    assert placement.chips == pytest.approx(930, rel=0.03)  # by neuron count alone 918; even cuts waste a little
     assert placement.shared_least <= placement.least <= placement.cores
     assert not placement.fits and "decoder0.block3.lif_in" in " ".join(placement.findings)
