@@ -4,11 +4,12 @@ BIN := $(VENV)/bin
 DEPENDENCIES := $(VENV)/.dependencies-installed
 PROJECT := $(VENV)/.project-installed
 
-.PHONY: help setup demo docs camvid readme test test-all check lock clean
+.PHONY: help setup sanafe demo docs camvid readme test test-all check lock clean
 .NOTPARALLEL:
 
 help:
 	@echo "make setup      the environment in .venv, and neuroseg in it; the other goals do this by themselves"
+	@echo "make sanafe     SANA-FE in an environment of its own, for the tests that compare with it; make test does this by itself"
 	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
 	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; half an hour"
 	@echo "make readme     write the README's measured paragraph anew from benchmarks/results"
@@ -20,6 +21,10 @@ help:
 	@echo "make clean      remove the environment, the tools, build products and caches (not runs/)"
 
 setup: $(PROJECT)
+
+# Small, and optional: where it cannot be had, this goal says so and ends well.
+sanafe: $(PROJECT)
+	@scripts/set_up.sh sanafe
 
 demo: $(PROJECT)
 	$(BIN)/neuroseg demo --out runs/demo
@@ -35,10 +40,10 @@ readme: $(PROJECT)
 docs: $(PROJECT)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
-test: check
+test: check sanafe
 	$(BIN)/python -m pytest -m "not slow" --durations=10
 
-test-all: check
+test-all: check sanafe
 	$(BIN)/python -m pytest --durations=10
 
 check: $(PROJECT)

@@ -2,7 +2,9 @@
 # Set-up from nothing but a Python 3 with pip and a Python 3.10 (or a network to fetch one).
 #   set_up.sh dependencies   .venv with exactly requirements/lock.txt, always built anew: a half-made one is never kept
 #   set_up.sh project        this project into .venv, editable
-#   set_up.sh lock           requirements/lock.txt and uv.txt, resolved anew
+#   set_up.sh sanafe         .tools/sanafe with exactly requirements/sanafe.txt: a simulator that some tests compare with, in
+#                            an environment of its own, since nothing of it may be imported here (GPL-3)
+#   set_up.sh lock           requirements/lock.txt, uv.txt and sanafe.txt, resolved anew
 # The Makefile writes a stamp after each step that ended well, so an interrupted step is done again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -76,6 +78,22 @@ project() {
     .tools/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 }
 
+# Never fails: without it those tests are skipped, and say so.
+sanafe() {
+    local stamp=.tools/sanafe/requirements.txt
+    if cmp -s requirements/sanafe.txt "$stamp"; then
+        return
+    fi
+    echo "Setting up .tools/sanafe from requirements/sanafe.txt (6 MB) ..."
+    if (bootstrap_uv) && rm -rf .tools/sanafe && .tools/bin/uv venv --quiet --python .venv/bin/python .tools/sanafe &&
+        .tools/bin/uv pip install --quiet --python .tools/sanafe/bin/python --no-deps --require-hashes -r requirements/sanafe.txt; then
+        cp requirements/sanafe.txt "$stamp"
+        return
+    fi
+    rm -rf .tools/sanafe
+    echo "SANA-FE could not be installed: the tests that compare with it are skipped. Is the package index within reach?" >&2
+}
+
 # The lock names versions and hashes only, never where they come from.
 lock() {
     bootstrap_uv
@@ -84,9 +102,10 @@ lock() {
         --no-emit-index-url --no-header --no-annotate)
     "${compile[@]}" --override overrides.txt -o lock.txt requirements.in
     "${compile[@]}" --universal -o uv.txt uv.in
+    "${compile[@]}" -o sanafe.txt sanafe.in
 }
 
 case "${1:-}" in
-dependencies | project | lock) "$1" ;;
-*) fail "usage: scripts/set_up.sh dependencies|project|lock" ;;
+dependencies | project | sanafe | lock) "$1" ;;
+*) fail "usage: scripts/set_up.sh dependencies|project|sanafe|lock" ;;
 esac

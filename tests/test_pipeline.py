@@ -72,6 +72,7 @@ def test_aligning_the_papers_largest_network_costs_three_times_the_network():
     assert compiled.delays.relay_neurons + on_host == pytest.approx(357e6, rel=0.01)
     assert compiled.graph.neurons() + on_host == pytest.approx(470e6, rel=0.01)
     placement = compiled.placement
-    assert placement.chips == pytest.approx(930, rel=0.03)  # by neuron count alone 918; even cuts waste a little
+    by_neurons_alone = 918
+    assert by_neurons_alone <= placement.chips <= 1.08 * by_neurons_alone  # even cuts waste some
     assert placement.shared_least <= placement.least <= placement.cores
     assert not placement.fits and "decoder0.block3.lif_in" in " ".join(placement.findings)

@@ -7,12 +7,13 @@ and arrivals follow the chain: the input at step 1, every layer one step later.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 
-from export.graph import Array, Conv, Dense, Graph, Population, Projection, Shape
+from export.graph import Array, Conv, Dense, Graph, Lif, Population, Projection, Shape
 from export.netx.fields import Fields
-from export.netx.neuron import STOCK_DEFAULT, read_kind, read_lif
+from export.netx.neuron import STOCK_DEFAULT, placeholder, read_kind, read_lif
 
 WAYS_OUT = {
     "dense_rec": "unroll or train without recurrence",
@@ -25,9 +26,15 @@ WAYS_OUT = {
 }
 
 
+Reasons: TypeAlias = dict[str, list[str]]  # a reason -> the layers that it holds for
+
+
 @dataclass
 class Reading:
-    """State while walking along the layers."""
+    """State while walking along the layers.
+
+    cannot_run   None: what cannot be run is an error. For mapping: the reasons, of which none is an error
+    """
 
     populations: dict[str, Population] = field(default_factory=dict)
     projections: list[Projection] = field(default_factory=list)
@@ -35,12 +42,17 @@ class Reading:
     arrivals: dict[str, int] = field(default_factory=dict)
     last: Population | None = None
     flat: bool = False  # a flatten layer, or a dense layer, came just before
+    cannot_run: Reasons | None = None
 
 
-def read_chain(root: Fields, steps: int) -> Graph:
-    """A chain as a graph; FileFormatError names the layer that cannot be read."""
+def read_chain(root: Fields, steps: int, cannot_run: Reasons | None = None) -> Graph:
+    """A chain as a graph; FileFormatError names the layer that cannot be read.
+
+    cannot_run   takes the reasons why neuroseg cannot run the file, for those who only want its shapes and weights;
+                 None: each is an error
+    """
     layers = root.child("layer", root.where)
-    reading = Reading()
+    reading = Reading(cannot_run=cannot_run)
     for number in layers.children():
         bare = layers.child(str(number), f"{root.where}: layer {number}")
         kind = bare.text("type")
@@ -56,18 +68,22 @@ def _read_layer(layer: Fields, number: int, kind: str, reading: Reading) -> None
     if kind == "input":
         if reading.last is not None:
             layer.fail("a second input in a chain")
-        _append(layer, number, _read_input(layer, number), reading)
+        _append(layer, number, _read_input(layer, number, reading), reading)
     elif kind == "flatten":
         reading.flat = True
     elif kind in ("conv", "dense"):
         source = _source(layer, number, kind, reading)
         projection = (
-            _read_conv(layer, source, number) if kind == "conv" else _read_dense(layer, source, number, reading)
+            _read_conv(layer, source, number, reading)
+            if kind == "conv"
+            else _read_dense(layer, source, number, reading)
         )
         reading.orders.append(int(layer.group.attrs.get("order", len(reading.projections))))
         reading.projections.append(projection)
-        _append(layer, number, _read_population(layer, projection, source), reading)
+        _append(layer, number, _read_population(layer, projection, source, reading), reading)
         reading.flat = kind == "dense"
+    elif kind == "average" and reading.cannot_run is not None:
+        _cannot_run(layer, reading, WAYS_OUT[kind])  # it takes no core
     else:
         layer.fail(
             f"layer type '{kind}' is not supported: {WAYS_OUT.get(kind, 'export conv, dense and flatten layers')}"
@@ -94,13 +110,23 @@ def _source(layer: Fields, number: int, kind: str, reading: Reading) -> Populati
     return reading.last
 
 
-def _read_input(layer: Fields, number: int) -> Population:
-    lif = read_lif(layer) if layer.has("neuron") else None
+def _read_input(layer: Fields, number: int, reading: Reading) -> Population:
+    lif = _neuron(layer, reading) if layer.has("neuron") else None
     return Population(_name(layer, number), "input", layer.shape("shape"), lif)
 
 
-def _read_population(layer: Fields, projection: Projection, source: Population) -> Population:
-    lif = read_lif(layer) if layer.has("neuron") else None
+def _neuron(layer: Fields, reading: Reading) -> Lif:
+    """The neuron of a layer; for mapping a stand-in will do."""
+    if reading.cannot_run is None:
+        return read_lif(layer)
+    lif, reason = placeholder(layer)
+    if reason is not None:
+        reading.cannot_run.setdefault(reason, []).append(layer.where)
+    return lif
+
+
+def _read_population(layer: Fields, projection: Projection, source: Population, reading: Reading) -> Population:
+    lif = _neuron(layer, reading) if layer.has("neuron") else None
     if lif is None and isinstance(projection, Conv):
         layer.fail("group 'neuron' is missing")
     shape = projection.output_shape(source.shape)
@@ -124,14 +150,18 @@ def _read_bias(layer: Fields, shape: Shape) -> Array | None:
     return bias
 
 
-def _read_conv(layer: Fields, source: Population, number: int) -> Projection:
+def _read_conv(layer: Fields, source: Population, number: int, reading: Reading) -> Projection:
     weight = layer.integers("weight")
     if weight.ndim == 5 and weight.shape[4] == 1:  # SLAYER's kernels have a time axis of length 1
         weight = weight[..., 0]
     if weight.ndim != 4:
         layer.fail(f"key 'weight' has shape {weight.shape}; expected (out, in / groups, kH, kW)")
+    if not weight.size:
+        layer.fail(
+            f"key 'weight' has shape {weight.shape}, no synapse at all: at least one channel and one tap are needed"
+        )
     if layer.has("delay") and layer.integers("delay").any():
-        layer.fail("key 'delay' is not zero, which lava-dl's loader ignores: train with delay=False")
+        _cannot_run(layer, reading, "key 'delay' is not zero, which lava-dl's loader ignores: train with delay=False")
     groups = layer.integer("groups")
     if groups < 1 or weight.shape[1] * groups != source.shape[0] or weight.shape[0] % groups:
         layer.fail(f"key 'weight' {weight.shape} in {groups} groups does not fit {source.shape[0]} input channels")
@@ -153,7 +183,7 @@ def _read_dense(layer: Fields, source: Population, number: int, reading: Reading
         layer.fail(
             f"a dense layer follows a map {source.shape} without a flatten layer, so the order of inputs is unknown"
         )
-    _check_no_delay(layer)
+    _check_no_delay(layer, reading)
     names = _projection_name(layer, number), source.name, _name(layer, number)
     return Dense(*names, weight, origin=_origin(layer))
 
@@ -170,11 +200,17 @@ def _dense_matrix(layer: Fields) -> Array:
     return weight
 
 
-def _check_no_delay(layer: Fields) -> None:
+def _check_no_delay(layer: Fields, reading: Reading) -> None:
     delay = layer.integers("delay") if layer.has("delay") else np.zeros(1, dtype=np.int32)
     if delay.any():
         how = "is not zero" if (delay == delay.flat[0]).all() else "differs from neuron to neuron"
-        layer.fail(f"key 'delay' {how}: train with delay=False")
+        _cannot_run(layer, reading, f"key 'delay' {how}: train with delay=False")
+
+
+def _cannot_run(layer: Fields, reading: Reading, problem: str) -> None:
+    if reading.cannot_run is None:
+        layer.fail(problem)
+    reading.cannot_run.setdefault(problem, []).append(layer.where)
 
 
 def _name(layer: Fields, number: int) -> str:

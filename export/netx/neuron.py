@@ -6,6 +6,7 @@ from typing import cast, get_args
 
 import numpy as np
 
+from export.errors import FileFormatError
 from export.graph import Kind, Lif
 from export.netx.fields import Fields
 
@@ -31,6 +32,16 @@ def read_lif(layer: Fields) -> Lif:
         if not 0 <= value <= 4096:
             layer.fail(f"neuron/{key} is {value}; decays are 0 to 4096")
     return Lif(neuron.integer("vThMant"), u_decay, v_decay)
+
+
+def placeholder(layer: Fields) -> tuple[Lif, str | None]:
+    """For mapping, which looks at no neuron's parameters: the layer's neuron, or lava-dl's default where it has none
+    or one that neuroseg cannot run, and then why.
+    """
+    try:
+        return (read_lif(layer) if layer.has("neuron") else STOCK_DEFAULT), None
+    except FileFormatError as error:
+        return STOCK_DEFAULT, str(error).removeprefix(f"{layer.where}: ").removesuffix(".")
 
 
 def read_kind(layer: Fields, default: str) -> Kind:

@@ -11,11 +11,14 @@ import h5py
 
 from export.errors import FileFormatError, UsageError
 from export.graph import Graph
-from export.netx.chain import read_chain
+from export.netx.chain import Reasons, read_chain
 from export.netx.check import defects
 from export.netx.fields import Fields
 from export.netx.population_graph import read_population_graph
 from export.netx.write import FORMAT
+from export.spec import shapes, structure
+
+NAMED = 3  # layers that a sentence lists by name
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,42 @@ def read_netx(path: Path, *, steps: int | None = None) -> Graph:
         for defect in defects(graph):
             root.fail(defect)
         return graph
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A network as far as mapping needs it: shapes, weights and who reads whom.
+
+    graph        neurons that neuroseg does not know stand in as LIF neurons
+    cannot_run   sentences on what keeps neuroseg from running it; empty for a file that `read_netx` takes
+    """
+
+    graph: Graph
+    cannot_run: tuple[str, ...]
+
+
+def read_for_mapping(path: Path) -> Foreign:
+    """Read a file of any neuron model, sigma-delta ones included, to see which cores it takes.
+
+    raises   UsageError when the file cannot be opened; FileFormatError where shapes or weights are missing or wrong
+    """
+    with _opened(Path(path)) as root:
+        reasons: Reasons = {}
+        if root.group.attrs.get("form", "chain") == "graph":
+            graph = read_population_graph(root, _steps(root, 1))
+        else:
+            graph = read_chain(root, _steps(root, 1), reasons)
+        wrong = structure(graph) or [fault for p in graph.projections for fault in shapes(graph, p)]
+        for fault in wrong:
+            root.fail(fault)
+        told = [f"{_layers(where, root.where)}: {reason}" for reason, where in reasons.items()]
+        return Foreign(graph, (*told, *defects(graph)))
+
+
+def _layers(where: list[str], file: str) -> str:
+    """'layer 1 (conv), layer 2 (conv)', or how many."""
+    names = [place.removeprefix(f"{file}: ") for place in where]
+    return ", ".join(names) if len(names) <= NAMED else f"{len(names)} layers from {names[0]} on"
 
 
 def read_input_transform(path: Path) -> InputTransform | None:
