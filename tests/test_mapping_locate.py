@@ -13,7 +13,7 @@ from export.mapping.hilbert import along_curve, compact_chips, curve
 from export.mapping.hops import lower_bound, measure_hops
 from export.mapping.locate import METHODS, locate, neighbours
 from export.mapping.mesh import Location, Mesh, mesh_of
-from export.mapping.refine import Layout, anneal, force
+from export.mapping.refine import Layout, anneal, force, jump
 from export.mapping.traffic import Traffic
 
 KAPOHO = hw_configs.load_system("kapoho_point")
@@ -141,7 +141,7 @@ def test_equal_seeds_give_equal_places():
     assert first.tolist() == again.tolist() != other.tolist()
 
 
-def test_a_network_of_very_many_cores_is_refined_by_forces_and_says_so(monkeypatch):
+def test_a_network_of_very_many_cores_is_placed_by_jumps_and_says_so(monkeypatch):
     monkeypatch.setattr("export.mapping.locate.WORK", 1000)
     traffic = layers(10, 12)
     location = locate(traffic, KAPOHO)
@@ -215,9 +215,10 @@ def test_a_swap_of_forces_changes_the_cost_by_its_gain():
         assert after == pytest.approx(min(before, layout.cost(swapped)))
 
 
-def test_annealing_never_ends_worse_than_it_began():
+@pytest.mark.parametrize("search", [anneal, jump])
+def test_a_search_never_ends_worse_than_it_began(search):
     both = layers(6, 5).packets
     layout = Layout((both + both.T).tocsr(), np.arange(60.0), np.zeros(60))
-    good = anneal(layout, np.arange(60), 4000, 0)
+    good = search(layout, np.arange(60), 2000, 0)
     assert sorted(good) == list(range(60))
-    assert layout.cost(anneal(layout, good, 10, 1)) <= layout.cost(good) < layout.cost(np.arange(60))
+    assert layout.cost(search(layout, good, 10, 1)) <= layout.cost(good) < layout.cost(np.arange(60))

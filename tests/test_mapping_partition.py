@@ -29,7 +29,7 @@ def pilotnet():
     return read_netx(Path(get_paths()["purelib"]) / "tests/lava/lib/dl/netx/gts/pilotnet_lif/network.net")
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(graphs(), chips(), st.sampled_from([0.0, 0.02, 0.5]))
 def test_every_known_limit_holds_on_every_core_by_an_independent_recount(graph, chip, slack):
     placement = place(graph, chip, slack=slack)
@@ -174,6 +174,19 @@ def test_a_population_without_neurons_is_refused_by_name():
     empty = Conv("s", "in", "out", np.zeros((0, 1, 1, 1), np.int32))
     with pytest.raises(DataError, match=r"'out' has shape \(0, 4, 4\): 0 neurons, and at least 1 is needed"):
         place(Graph(populations, (empty,), ("out",), 1), CHIP)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "words"),
+    [
+        ({"p9": (1, 1, 1)}, "'p9', which is no population that takes cores"),
+        ({"p1": (7, 1, 1)}, r"tile \(7, 1, 1\) \(x, y, c\) of 'p1' does not lie within its shape \(2, 6, 6\)"),
+        ({"p1": (1, 0, 1)}, "does not lie within"),
+    ],
+)
+def test_a_tile_that_is_none_is_refused(tiles, words):
+    with pytest.raises(UsageError, match=words):
+        place(chain(conv(2, 3, 3), inputs=(3, 8, 8)), CHIP, tiles=tiles)
 
 
 def test_convolutions_wider_than_the_chip_handles_are_warned_about():

@@ -124,10 +124,10 @@ def test_a_spike_that_reaches_a_core_by_several_projections_is_one_packet(drawn)
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(0, 500), st.integers(10, 60))
-def test_random_networks_with_relays_agree_with_lists_of_synapses(seed, neurons):
+@given(st.integers(0, 500), st.integers(10, 60), st.sampled_from(["relay", "neuron"]))
+def test_random_networks_with_relays_or_delay_neurons_agree_with_lists_of_synapses(seed, neurons, delays):
     flow, inputs = random_flow(seed)
-    graph, _ = balance_delays(lowered(flow))
+    graph, _ = balance_delays(lowered(flow), delays)
     activity = measured_activity({**inputs, **run_integer(graph, inputs)})
     traffic = agree(graph, place(graph, small_chip(neurons)), activity)
     assert traffic.assumed == ()

@@ -73,6 +73,7 @@ def test_aligning_the_papers_largest_network_costs_three_times_the_network():
     assert compiled.graph.neurons() + on_host == pytest.approx(470e6, rel=0.01)
     placement = compiled.placement
     by_neurons_alone = 918
-    assert by_neurons_alone <= placement.chips <= 1.08 * by_neurons_alone  # even cuts waste some
+    assert by_neurons_alone <= placement.chips <= 1.1 * by_neurons_alone  # even cuts waste some
     assert placement.shared_least <= placement.least <= placement.cores
-    assert not placement.fits and "decoder0.block3.lif_in" in " ".join(placement.findings)
+    assert placement.fits  # one stage leaves its nested layout, whose kernels no core would hold
+    assert [n for n, p in compiled.graph.populations.items() if p.kind == "interleave"] == ["decoder1.output.interleave"]

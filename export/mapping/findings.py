@@ -25,8 +25,11 @@ FIX = {
 }
 
 
-def finding(name: str, load: Load, limits: Limits) -> str | None:
-    """A sentence on the limit that the fullest core of a population breaks; None where all hold."""
+def finding(name: str, load: Load, limits: Limits, *, given: bool = False) -> str | None:
+    """A sentence on the limit that the fullest core of a population breaks; None where all hold.
+
+    given   the tile was asked for, so that a finer one may do
+    """
     for resource in RESOURCES:
         used, cap = load.of(resource), limits.cap(resource)
         if used is None or cap is None or used.max() <= cap * (1 + 1e-12):
@@ -35,9 +38,10 @@ def finding(name: str, load: Load, limits: Limits) -> str | None:
         held = int(load.neurons.flat[at])
         amount = f"{used.max():.1%}" if resource == "pool" else f"{int(used.max()):,}"
         limit = "100 %" if resource == "pool" else f"{int(cap):,}"
+        least = "" if given else ", and no finer cut needs less"
         return (
             f"population '{name}' needs {amount} {WHAT[resource]} on a core that holds {held:,} of its neurons; "
-            f"{limits.chip} has {limit}, and no finer cut needs less. {FIX.get(resource, 'Make the population smaller.')}"
+            f"{limits.chip} has {limit}{least}. {FIX.get(resource, 'Make the population smaller.')}"
         )
     return None
 

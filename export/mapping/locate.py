@@ -4,7 +4,7 @@
     hilbert     cores in their order along a Hilbert curve over all routers
     force       that, refined by forces between neighbours (Jin et al., ASPLOS 2023)
     best        ours: annealed on the fewest chips, where a border between chips weighs more than a hop. A network too
-                large for that stands along the curve in a banded order (Cuthill and McKee), refined by forces
+                large for that is refined by jumps and forces, from its order along the curve or a banded one
 
 All are deterministic. None knows populations: the traffic between cores is enough.
 """
@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from export.errors import DataError, UsageError
 from export.mapping.hilbert import along_curve, compact_chips
 from export.mapping.mesh import Location, Mesh, Spots, mesh_of
-from export.mapping.refine import Layout, anneal, force
+from export.mapping.refine import Layout, anneal, force, jump
 from export.mapping.traffic import Traffic
 from hw_configs import System
 
@@ -32,6 +32,8 @@ WORK = 300_000_000  # looks at a packet count that annealing may take
 SWEEPS = 60_000
 FEWEST_SWEEPS = 2000  # annealing with fewer is worse than none
 ROUNDS = 400  # of forces
+JUMPS = 400
+JUMP_WORK = 500_000_000
 FORCE_WORK = 600_000_000  # looks at a packet count that forces may take
 
 
@@ -97,15 +99,13 @@ def _best(traffic: Traffic, mesh: Mesh, seed: int, most: int) -> tuple[Spots, tu
     spots = along_curve(mesh, (chips[:, None] * mesh.usable + np.arange(mesh.usable)).ravel())
     layout = _layout(traffic, mesh, spots, BORDER)
     starts = [np.arange(len(spots)), _banded(layout, cores)]
-    tried = [_refined(layout, start, mesh, spots, 0.25) for start in starts]  # the order that begins best may end worse
-    found = [_refined(layout, min(tried, key=layout.cost), mesh, spots, 0.75)]
+    jumps = min(JUMPS, JUMP_WORK // (layout.weights.nnz + len(spots)))
+    found = [_refined(layout, jump(layout, min(starts, key=layout.cost), jumps, seed), mesh, spots, 0.25)]
     affordable = WORK // (layout.weights.nnz + len(spots))
     if affordable >= FEWEST_SWEEPS:
         found.append(anneal(layout, starts[0], min(affordable, most), seed))
         return np.asarray(spots[min(found, key=layout.cost)[:cores]]), ()
-    note = (
-        f"{cores:,} cores are too many to anneal: they stand in a banded order along a Hilbert curve, refined by forces"
-    )
+    note = f"{cores:,} cores are too many to anneal: they were placed by jumps and forces from an order along a Hilbert curve"
     return np.asarray(spots[found[0][:cores]]), (note,)
 
 

@@ -11,19 +11,19 @@ either stores weights again. Of the cuts with the fewest cores the one whose sou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.errors import DataError
+from export.errors import DataError, UsageError
 from export.graph import Conv, Graph, Population, Projection
 from export.mapping.axons import Reader, copies, link_of, most_reached, pieces_of
 from export.mapping.bound import least_cores, shared_least
 from export.mapping.findings import erratum, finding, unchecked
-from export.mapping.placement import RESOURCES, Counts, Cut, Limits, Load, Placement, Tile
+from export.mapping.placement import RESOURCES, Counts, Cut, Limits, Placement, Tile
 from export.mapping.resources import Profile, core_limits, load_of, need_of, pool_of, words_of
 from hw_configs import Chip
 
@@ -40,9 +40,11 @@ def place(graph: Graph, chip: Chip, *, tiles: Mapping[str, Tile] | None = None, 
              cuts, given the cuts of those who read it, then the fewest packets, then the smallest load. A population
              that no core can hold becomes a finding, never an error
     raises   HardwareConfigError when the chip's config lacks what nothing can be placed without; DataError for a
-             population without neurons
+             population without neurons; UsageError for a tile that is none
     """
-    limits = core_limits(chip)
+    limits, given = core_limits(chip), dict(tiles or {})
+    placed = [p for p in graph.populations.values() if p.kind != "input" or p.lif is not None]
+    _check(placed, given)
     into: dict[str, list[Projection]] = {name: [] for name in graph.populations}
     out: dict[str, list[Projection]] = {name: [] for name in graph.populations}
     for projection in graph.projections:
@@ -50,39 +52,44 @@ def place(graph: Graph, chip: Chip, *, tiles: Mapping[str, Tile] | None = None, 
         out[projection.source].append(projection)
     chosen: dict[str, Choice] = {}
     profiles: dict[str, Profile] = {}
-    loads: dict[str, Load] = {}
-    for name, population in reversed(list(graph.populations.items())):
-        if population.kind == "input" and population.lif is None:
-            continue
-        reading = {target: choice.tile for target, choice in chosen.items()}
-        _check_size(population)
-        profile = _profile(graph, population, into[name], out[name], reading, limits)
-        given = (tiles or {}).get(name)
-        chosen[name] = choose(profile, limits, slack) if given is None else _as_given(profile, given, limits)
-        profiles[name] = profile
-        loads[name] = load_of(profile, chosen[name].tile, into[name], limits)
+    for population in reversed(placed):
+        name = population.name
+        profiles[name] = _profile(graph, population, into[name], out[name], chosen, limits)
+        tile = given.get(name)
+        chosen[name] = (
+            choose(profiles[name], limits, slack) if tile is None else _as_given(profiles[name], tile, limits)
+        )
     cuts: dict[str, Cut] = {}
     findings: list[str] = []
     first = 0
-    for name in [n for n in graph.populations if n in chosen]:
-        choice, load, profile = chosen[name], loads[name], profiles[name]
-        told = finding(name, load, limits)
+    for name in [p.name for p in placed]:
+        load = load_of(profiles[name], chosen[name].tile, into[name], limits)
+        told = finding(name, load, limits, given=name in given)
         findings += [told] if told else []
-        least = least_cores(profile, into[name], limits)
-        cuts[name] = Cut(
-            name, profile.shape, choice.tile, first, load, least, told is None, choice.binding, choice.packets
-        )
+        least = least_cores(profiles[name], into[name], limits)
+        shape, choice = profiles[name].shape, chosen[name]
+        cuts[name] = Cut(name, shape, choice.tile, first, load, least, told is None, choice.binding, choice.packets)
         first += cuts[name].cores
     shared = shared_least([(profiles[name], into[name]) for name in cuts], limits)
     return Placement(chip, limits, cuts, tuple(findings), erratum(graph, cuts, chip), unchecked(chip, limits), shared)
 
 
-def _check_size(population: Population) -> None:
-    if min(population.physical_shape) < 1:
-        raise DataError(
-            f"population '{population.name}' has shape {population.physical_shape}: {population.neurons} neurons, and at "
-            "least 1 is needed to place it. Remove the layer, or give it a larger input."
-        )
+def _check(placed: Sequence[Population], tiles: Mapping[str, Tile]) -> None:
+    """DataError for a population without neurons, UsageError for a tile that is none."""
+    shapes = {population.name: population.physical_shape for population in placed}
+    for name, shape in shapes.items():
+        if min(shape) < 1:
+            raise DataError(
+                f"population '{name}' has shape {shape}: 0 neurons, and at least 1 is needed to place it. Remove the layer, "
+                "or give it a larger input."
+            )
+    for name, tile in tiles.items():
+        if name not in shapes:
+            raise UsageError(f"a tile is given for '{name}', which is no population that takes cores.")
+        if not all(1 <= side <= size for side, size in zip(tile, reversed(shapes[name]), strict=True)):
+            raise UsageError(
+                f"tile {tile} (x, y, c) of '{name}' does not lie within its shape {shapes[name]} (C, H, W)."
+            )
 
 
 def _profile(
@@ -90,7 +97,7 @@ def _profile(
     population: Population,
     into: list[Projection],
     out: list[Projection],
-    tiles: Mapping[str, Tile],
+    chosen: Mapping[str, Choice],
     limits: Limits,
 ) -> Profile:
     """What decides about a population's cut, those of its readers being known."""
@@ -102,7 +109,7 @@ def _profile(
     for p in out:
         if isinstance(p, Conv):
             target = graph.populations[p.target]
-            readers.append(Reader(link_of(p, population.physical_shape, target.physical_shape), tiles[p.target]))
+            readers.append(Reader(link_of(p, population.physical_shape, target.physical_shape), chosen[p.target].tile))
     listed = population.name in graph.outputs or len(readers) < len(out) or not out
     return Profile(population.physical_shape, tuple(needs), tuple(readers), listed, population.kind == "input")
 
@@ -158,9 +165,12 @@ def choose(profile: Profile, limits: Limits, slack: float = SLACK) -> Choice:
 def _overdrawn_least(cuts: _Cuts) -> NDArray[np.bool_]:
     """Where nothing fits: cuts that break no other limit than a core with a single neuron does, and none by more."""
     least = {name: float(used[0, 0, 0]) for name, used in cuts.used.items()}
+    broken = any(used > 1 for name, used in least.items() if name != "pool")
     fits = np.ones(cuts.cores.shape, dtype=bool)
     for name, used in cuts.used.items():
-        if name != "pool":  # it holds what breaks the limit, so that it says nothing about the rest
+        if (
+            name != "pool" or not broken
+        ):  # the pool holds what breaks another limit: it then says nothing about the rest
             fits &= used <= max(1.0, least[name])
     return fits
 

@@ -3,7 +3,8 @@
 A transposed convolution or an up-sampling forces its target into a layout with factor > 1. Its readers may follow
 (nested layout: no extra neurons, larger kernels with stored zeros), or an `interleave` population may bring the spikes
 back to full resolution (one more neuron per pixel and one more step, small kernels). All combinations are costed when
-there are few, else each one by itself.
+there are few. Else one population after another is changed as long as that saves cores: starting with none
+interleaved, and with all that up-sampling itself forces into a layout.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from math import ceil, log2
+from math import ceil, log2, prod
 
 import hw_configs
 from export.errors import TraceError
 from export.graph import Shape
 from export.passes.quantize import WEIGHT_MAX
-from export.passes.taps import MAX_LAYOUT, Axis, fits
+from export.passes.taps import MAX_LAYOUT, Axis, fits, kernel_size
 
 CHIP = "loihi2"
 WEIGHT_BITS = ceil(log2(WEIGHT_MAX)) + 2  # per stored synapse; fits Intel's PilotNet rows, an estimate elsewhere
@@ -78,15 +79,34 @@ def plan_layouts(shapes: Mapping[str, Shape], links: Mapping[str, Sequence[Link]
     always = _settled(shapes, links, frozenset(candidates), readers)
     if choice == "interleave":
         return always
-    if len(candidates) <= EXHAUSTIVE:
-        picks = [
-            frozenset(c for c, on in zip(candidates, chosen, strict=True) if on)
-            for chosen in product((False, True), repeat=len(candidates))
-        ]
-    else:
-        picks = [frozenset(), *(frozenset({c}) for c in candidates), frozenset(candidates)]
+    if len(candidates) > EXHAUSTIVE:
+        forced = frozenset(n for n in candidates if any(a.transposed or a.up > 1 for k in links[n] for a in k.axes))
+        climbed = [_climbed(shapes, links, candidates, readers, start) for start in (frozenset(), forced)]
+        return min(climbed, key=lambda plan: _cost(shapes, links, plan))
+    picks = [
+        frozenset(c for c, on in zip(candidates, chosen, strict=True) if on)
+        for chosen in product((False, True), repeat=len(candidates))
+    ]
     plans = [_settled(shapes, links, pick, readers) for pick in picks]
     return min(plans, key=lambda plan: _cost(shapes, links, plan))
+
+
+def _climbed(
+    shapes: Mapping[str, Shape],
+    links: Mapping[str, Sequence[Link]],
+    candidates: Sequence[str],
+    readers: set[str],
+    start: frozenset[str],
+) -> Plan:
+    """From a start, the change of one population that saves most, until none saves anything."""
+    best = _settled(shapes, links, start, readers)
+    cost = _cost(shapes, links, best)
+    while True:
+        plans = [_settled(shapes, links, best.interleaved ^ {name}, readers) for name in candidates]
+        costs = [_cost(shapes, links, plan) for plan in plans]
+        if min(costs) >= cost:
+            return best
+        cost, best = min(costs), plans[costs.index(min(costs))]
 
 
 def _settled(
@@ -142,12 +162,7 @@ def _words(
     r = plan.layouts[name]
     for link in incoming:
         source = 1 if link.source in plan.interleaved else plan.layouts[link.source]
-        taps = 1
-        for axis in link.axes:
-            reach = axis.stride * (r - 1) + (axis.kernel - 1) * axis.dilation + 1
-            if axis.transposed:
-                reach = ceil((r + axis.kernel - 1) / axis.stride)
-            taps *= max(1, ceil(reach / (source * axis.up)))
+        taps = prod(kernel_size(axis, source, r) for axis in link.axes)
         fan = link.channels // link.groups * source * source * taps
         rows.append((fan, link.groups))
         weights += fan * shapes[name][0] * r * r

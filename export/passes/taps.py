@@ -10,6 +10,7 @@ channels (o, a) and (i, b). This holds for strided convolution, transposed convo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,12 @@ def axis_kernel(axis: Axis, source_layout: int, target_layout: int) -> AxisKerne
     for phase, tap, offset, source_phase in hits:
         taps[phase, tap, offset + padding, source_phase] = 1.0
     return AxisKernel(taps, stride, padding)
+
+
+@cache
+def kernel_size(axis: Axis, source_layout: int, target_layout: int) -> int:
+    """Taps of the physical kernel along one axis: K of `axis_kernel`, computed once per geometry."""
+    return int(axis_kernel(axis, source_layout, target_layout).taps.shape[2])
 
 
 def _step(axis: Axis, target_layout: int) -> int | None:

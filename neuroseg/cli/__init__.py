@@ -6,10 +6,10 @@ import sys
 
 import export
 from export.errors import NeurosegError, UsageError
-from neuroseg.cli import compiling, hardware, machine, running, training
+from neuroseg.cli import compiling, fitting, hardware, machine, mapping, running, training
 from neuroseg.cli.app import app
 
-__all__ = ["app", "compiling", "hardware", "machine", "main", "running", "training"]
+__all__ = ["app", "compiling", "fitting", "hardware", "machine", "main", "mapping", "running", "training"]
 
 
 def main() -> None:

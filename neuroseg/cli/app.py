@@ -15,7 +15,7 @@ from export.errors import NeurosegError, UsageError
 
 # In the order of use; a command that is not listed comes last.
 ORDER = (
-    *("demo", "describe", "fit", "train", "eval"),
+    *("demo", "describe", "skips", "fit", "train", "eval"),
     *("export", "map", "report", "verify"),
     *("simulate", "parity", "ladder", "hw", "doctor-env"),
 )
