@@ -151,3 +151,35 @@ def test_a_bundle_is_mapped_and_one_that_was_changed_is_not_unless_asked(cli, tm
     assert (code, out) == (1, "") and "network.net" in err
     code, out, err = cli("map", tmp_path / "bundle", "--system", "oheo_gulch", "--no-verify", "--json")
     assert code == 0 and "NOT checked" in err and json.loads(out)["cores"] == result["cores"]
+
+
+def test_locate_adds_hops_of_every_method_and_a_price(cli):
+    _, result = mapped(cli, PILOTNET, "--system", "oheo_gulch", "--locate", "--rate", "0.05")
+    location = result["location"]
+    assert location["activity"].startswith("assumed: 0.05")
+    hops = {name: row["hops"] for name, row in location["methods"].items()}
+    assert hops["best"] < hops["force"] < hops["hilbert"] < hops["sequential"]
+    assert hops["best"] >= location["hops_lower_bound"] > 0
+    assert len(set(location["core_spots"])) == result["cores"]  # one core, one place
+    levels = location["cost"]["dynamic_energy_j"]
+    assert 0 < levels["low"] < levels["nominal"] < levels["high"]
+
+
+def test_a_bundle_is_located_by_its_own_test_vectors(cli, tmp_path, capsys):
+    export_run(make_run(tmp_path / "run"), tmp_path / "bundle", vectors=1)
+    capsys.readouterr()  # what the export said
+    code, result = mapped(cli, tmp_path / "bundle", "--system", "oheo_gulch", "--locate")
+    assert code == 0 and result["location"]["activity"] == "the bundle's test vectors"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--rate", "0.1"], "--rate and --costs say what --locate counts with: add --locate"),
+        (["--locate", "--rate", "1.5"], "--rate 1.5 is no firing rate"),
+        (["--locate", "--costs", "davies2018"], "davies2018"),
+    ],
+)
+def test_wrong_flags_of_locate_are_refused(cli, flags, says):
+    code, out, err = cli("map", PILOTNET, "--system", "oheo_gulch", *flags)
+    assert (code, out) == (2, "") and says in err

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from export.errors import UsageError
 from neuroseg.cli.app import Json, NoVerify, app, warn_no_verify
 
 
@@ -14,6 +15,11 @@ from neuroseg.cli.app import Json, NoVerify, app, warn_no_verify
 def map_command(
     network: Annotated[Path, typer.Argument(help="A NetX file, ours or another's, or a bundle.")],
     system: Annotated[str, typer.Option(help="A system that `neuroseg hw list` names, or the path of a YAML file.")],
+    locate: Annotated[bool, typer.Option("--locate", help="Also place cores on the mesh; hops, time, energy.")] = False,
+    rate: Annotated[
+        float | None, typer.Option(help="With --locate: assumed firing rate, spikes per neuron and step.")
+    ] = None,
+    costs: Annotated[str | None, typer.Option(help="With --locate: set of the chip's coefficients.")] = None,
     no_verify: NoVerify = False,
     json: Json = False,
 ) -> None:
@@ -25,7 +31,9 @@ def map_command(
     from neuroseg.commands.mapping import map_network, show_mapping
 
     warn_no_verify(no_verify)
-    result = map_network(network, system, verify=not no_verify)
+    if not locate and (rate is not None or costs is not None):
+        raise UsageError("--rate and --costs say what --locate counts with: add --locate.")
+    result = map_network(network, system, verify=not no_verify, located=locate, rate=rate, costs=costs)
     if json:
         put_json(result)
     else:

@@ -14,15 +14,26 @@ from export.mapping.partition import place
 from export.mapping.summary import summarise
 from export.netx.read import read_for_mapping
 from neuroseg.commands.console import say, show
+from neuroseg.commands.locating import locate_and_cost, show_location
 
 COLUMNS = ("population", "cores", "tile x,y,c", "neurons", "words", "pool", "binds")
 
 
-def map_network(path: Path, system_name: str, *, verify: bool = True) -> dict[str, Any]:
+def map_network(
+    path: Path,
+    system_name: str,
+    *,
+    verify: bool = True,
+    located: bool = False,
+    rate: float | None = None,
+    costs: str | None = None,
+) -> dict[str, Any]:
     """Place a network and check the placement by a recount (JSON-ready: see `export.mapping.summary`).
 
     path         a NetX file of any neuron model, or a bundle, whose hashes are checked if `verify`
     system_name  a name in `hw_configs`, or the path of a YAML file
+    located      also where its cores stand, and what a sample costs there; not for what does not fit
+    rate, costs  see `neuroseg.commands.locating.locate_and_cost`
     raises       UsageError, FileFormatError, HardwareConfigError
     """
     system = hw_configs.load_system(system_name)
@@ -30,7 +41,10 @@ def map_network(path: Path, system_name: str, *, verify: bool = True) -> dict[st
     placement = place(graph, hw_configs.load(system.chip))
     for fault in faults(graph, placement):
         raise NeurosegError(f"the placement of '{path}' does not stand a recount: {fault}. This is a bug of neuroseg.")
-    return {**summarise(path.name, graph, placement, system), "cannot_run": list(cannot_run)}
+    result = {**summarise(path.name, graph, placement, system), "cannot_run": list(cannot_run)}
+    if located and result["fits"]:
+        result["location"] = locate_and_cost(path, graph, placement, system, rate, costs)
+    return result
 
 
 def _read(path: Path, verify: bool) -> tuple[Graph, tuple[str, ...]]:
@@ -55,6 +69,8 @@ def show_mapping(result: dict[str, Any]) -> None:
         say(f"placed, but neuroseg cannot run this network: {reason}")
     for text in (*result["warnings"], *result["findings"]):
         say(text)
+    if "location" in result:
+        show_location(result["location"])
     cores, has = result["cores"], result["system_cores"]
     say(f"{'fits' if result['fits'] else 'DOES NOT FIT'}: {cores:,} of {_count(has, 'core')} of {result['system']}.")
 
