@@ -76,6 +76,16 @@ def test_the_end_to_end_notebook_runs_and_no_spike_differs(execute):
         assert f"\n{population} " in text
 
 
+def test_the_notebook_on_fit_and_map_runs_and_says_what_fits(execute):
+    notebook = execute("03_fit_and_map.ipynb")
+    text = printed(notebook)
+    assert "fits: True; 119 of 120 cores" in text and text.endswith("fits: True\n")
+    assert "fits" in text and "--delays neuron" in text and "--system kapoho_point" in text
+    assert "ranked by multiply-accumulates per step" in text
+    assert "74 by Intel" in text and "layer10" in text
+    assert pictures(notebook) == 4
+
+
 @pytest.mark.slow
 def test_the_camvid_notebook_runs_where_the_data_are(execute, neuroseg_data, monkeypatch):
     if not (neuroseg_data / "camvid" / "train.txt").is_file():

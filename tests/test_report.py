@@ -1,6 +1,7 @@
 """The report: counts that are exact, energies that are the formulas they name, and sums that agree."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from random_flows import as_integers, random_flow
 from scipy.sparse import csr_matrix
 
 import hw_configs
+from export.errors import UsageError
 from export.execute.integer import run_integer
 from export.graph import Conv, Dense, Sparse, to_physical
 from export.mapping.partition import place
@@ -25,7 +27,7 @@ from export.report.about import About
 from export.report.build import build_report
 from export.report.energy import Deployed, Trained, papers_as_deployed, papers_as_trained
 from export.report.figures import energy_rows
-from export.report.pages import with_unit
+from export.report.pages import report_page, with_unit
 from neuroseg.models import parameter_count, quantized, record_spikes
 from neuroseg.models.count import network_size
 from neuroseg.models.synapse import SynapseConv
@@ -48,6 +50,20 @@ def parts():
 def content(parts):
     """Its report, as JSON gives it back."""
     return json.loads(json.dumps(build_report(*parts), allow_nan=False))
+
+
+def pair(chips: int = 2):
+    """A made-up board of chips with 60 usable cores each."""
+    board = hw_configs.load_system("oheo_gulch")
+    values = {"chips": chips, "cores": 128 * chips, "usable_cores_per_chip": 60, "chip_columns": chips, "chip_rows": 1}
+    changed = {key: getattr(board, key).model_copy(update={"value": value}) for key, value in values.items()}
+    return board.model_copy(update={"name": "pair", **changed})
+
+
+@pytest.fixture(scope="module")
+def split(parts):
+    """The report of the same network on two chips."""
+    return json.loads(json.dumps(build_report(*parts, None, pair()), allow_nan=False))
 
 
 def by_hand(projection, spikes, target_shape):
@@ -133,7 +149,7 @@ def test_population_rows_core_rows_and_totals_agree(content):
         assert content[key] == pytest.approx(total, rel=1e-12)
     assert [row["core"] for row in cores] == list(range(content["cores"]))
     assert content["cores"] == sum(row["cores"] + row["relay_cores"] for row in populations)
-    assert content["chips"] == cores[-1]["chip"] + 1
+    assert content["chips"] == len({row["chip"] for row in cores}) == len(content["mapping"]["chips"])
     assert sum(row["relay_neurons"] for row in populations) == content["neurons_by_kind"]["relay"]
     on_chip_neurons = sum(r["neurons"] + r["relay_neurons"] for r in populations if r["kind"] != "input")
     assert (
@@ -149,6 +165,155 @@ def test_population_rows_core_rows_and_totals_agree(content):
         assert row["synops_per_sample"] <= content["steps_per_sample"] * row["synapses"]
 
 
+def test_packets_add_up_over_cores_populations_chips_and_places(split):
+    mapping, cores = split["mapping"], split["core_loads"]
+    packets = mapping["packets_per_sample"]["between_cores"]
+    assert packets > 0
+    assert sum(row["packets_out_per_sample"] for row in cores) == pytest.approx(packets)
+    assert sum(row["packets_in_per_sample"] for row in cores) == pytest.approx(packets)
+    assert sum(row["packets_per_sample"] for row in mapping["traffic_between_populations"]) == pytest.approx(packets)
+    from_host = mapping["packets_per_sample"]["host_in"]
+    assert sum(row["host_packets_in_per_sample"] for row in cores) == pytest.approx(from_host)
+    assert sum(row["packets_per_sample"] for row in mapping["traffic_from_host"]) == pytest.approx(from_host)
+    assert split["energy"]["loihi2"]["host"]["input_packets_per_sample"] == pytest.approx(from_host)
+    shown = mapping["locations"][-1]
+    assert shown["method"] == mapping["method"] == "best"
+    crossing = sum(row["packets_per_sample"] for row in mapping["traffic_between_chips"])
+    assert crossing == pytest.approx(shown["packets_between_chips"]) and crossing > 0
+    for row in mapping["locations"]:
+        parts = row["hops_east_west"] + row["hops_north_south"] + row["inter_chip_crossings"]
+        assert row["hop_weighted_packets"] == pytest.approx(parts) and parts >= row["lower_bound"]
+    assert shown["hop_weighted_packets"] < 0.6 * mapping["locations"][0]["hop_weighted_packets"]
+
+
+def test_cores_stand_on_routers_of_the_system_and_chips_hold_them(split):
+    mapping, cores = split["mapping"], split["core_loads"]
+    system = mapping["system"]
+    assert system["name"] == split["system"] == "pair" and system["chips"] == split["chips"] == 2
+    assert len({row["spot"] for row in cores}) == split["cores"] == len(cores)
+    for row in cores:
+        chip, place = divmod(row["spot"], system["usable_cores_per_chip"])
+        assert row["chip"] == chip < system["chips"]
+        column, line = row["router"]
+        assert line * system["mesh_columns"] + column == place // system["cores_per_router"]
+    for row in mapping["chips"]:
+        held = [core for core in cores if core["chip"] == row["chip"]]
+        assert row["cores"] == len(held) <= 60
+        assert row["synops_per_sample"] == pytest.approx(sum(core["synops_per_sample"] for core in held))
+    assert split["cores_to_spare"] == 2 * 60 - split["cores"]
+
+
+def test_every_core_is_within_the_limits_and_rows_name_the_fullest(content):
+    rows = {row["name"]: row for row in content["mapping"]["populations"]}
+    assert sum(row["cores"] for row in rows.values()) == content["cores"]
+    for key, limit in content["core_limits"].items():
+        assert all(row[key] <= limit for row in content["core_loads"])
+        for row in (r for r in content["populations"] if r["cores"]):
+            held = [core[key] for core in content["core_loads"] if core["population"] == row["name"]]
+            assert max(held) == row[f"{key}_per_core"] and len(held) == row["cores"] == rows[row["name"]]["cores"]
+
+
+def test_energy_of_cores_and_hops_is_the_dynamic_energy_and_shares_say_what_is_estimated(split):
+    model, weight = split["energy"]["loihi2"], split["energy"]["estimates"]
+    cores = sum(row["energy_nominal_j"] for row in split["core_loads"])
+    hops = sum(model["dynamic_parts_j"][name]["nominal"] for name in ("hops east-west", "hops north-south"))
+    assert cores + hops == pytest.approx(model["dynamic_energy_j"]["nominal"])
+    assert model["dynamic_parts_j"]["crossings between chips"] is None, "their energy is not published"
+    assert "crossings between chips (no inter_chip_hop_energy in loihi2_range)" in model["not_counted"]
+    assert sum(part["share_nominal"] for part in weight["parts"]) == pytest.approx(1)
+    assert weight["dynamic_share_on_estimates"] == pytest.approx(1), "nothing is published for Loihi 2"
+    assert any(text.startswith("100% of the nominal dynamic energy on loihi2 rests") for text in split["warnings"])
+    slowest = max(split["core_loads"], key=lambda row: row["step_time_nominal_s"])
+    assert slowest["core"] == model["slowest_core"]
+    assert slowest["step_time_nominal_s"] == pytest.approx(model["slowest_step_time_s"]["nominal"])
+    assert sum(row["energy_nominal_j"] for row in split["mapping"]["chips"]) == pytest.approx(cores)
+
+
+def test_static_energy_is_that_of_all_chips_in_use(content, split):
+    one, two = content["energy"]["loihi2"], split["energy"]["loihi2"]
+    assert two["static_power_w"]["nominal"] == 2 * one["static_power_w"]["nominal"]
+    assert two["step_time_s"] == one["step_time_s"]
+
+
+def test_without_a_system_the_report_makes_one_up_and_says_so(content):
+    assert content["system"] is None and content["mapping"]["system"]["name"] == "1 x loihi2"
+    assert content["mapping"]["notes"][0].startswith("no system was given")
+
+
+def test_a_system_that_is_too_small_does_not_fit_and_is_shown_larger(parts):
+    report = build_report(*parts, About("mine"), pair(chips=1))
+    assert not report["fits"] and len(report["findings"]) == 2
+    assert report["findings"][0].startswith("'mine' takes 92 cores, 2 chips of 60; pair has 60 cores on 1 chip.")
+    assert report["mapping"]["system"]["name"] == "1 x loihi2" and report["system"] == "pair"
+    assert "system 'pair' has too few cores" in report["mapping"]["notes"][0]
+    assert report["warnings"].count(report["findings"][0]) == 1
+
+
+def test_a_system_of_another_chip_is_refused(parts):
+    with pytest.raises(UsageError, match="placed on chip 'loihi2'; system 'pair' has chips 'loihi1'"):
+        build_report(*parts, None, pair().model_copy(update={"chip": "loihi1"}))
+
+
+def test_a_chip_whose_mesh_is_unknown_gives_a_report_without_places(parts):
+    compiled, inputs, spikes = parts
+    chip = CHIP.model_copy(update={"mesh_columns": hw_configs.load("loihi1").x86_cores})  # a null
+    content = build_report(replace(compiled, placement=replace(compiled.placement, chip=chip)), inputs, spikes)
+    mapping = content["mapping"]
+    assert mapping["method"] is None and mapping["locations"] == []
+    assert "mesh of routers is not known" in mapping["notes"][-1]
+    assert all(row["spot"] is None and row["router"] is None for row in content["core_loads"])
+    assert any("no place on the mesh" in text for text in content["energy"]["loihi2"]["not_counted"])
+    page = report_page(content)
+    assert "Map of cores" not in page and "mesh of routers is not known" in page
+
+
+@pytest.mark.parametrize("delays", ["relay", "neuron"])
+def test_the_delay_section_adds_up(parts, delays):
+    compiled = parts[0] if delays == "relay" else compile_module(lively_model(), (3, *SIZE), delays=delays)
+    report = build_report(compiled, parts[1], {})
+    section, kinds = report["delays"], report["neurons_by_kind"]
+    assert section["mode"] == delays and section["needs_programmable_neuron"] == (delays != "relay")
+    for key, kind in (("relay_neurons", "relay"), ("delay_neurons", "delay")):
+        assert sum(row[key] for row in section["sources"]) == kinds[kind] == section[key]
+    cost = section["cost"]
+    assert cost["neurons"] == kinds["relay"] + kinds["delay"]
+    assert cost["neurons_share"] == cost["neurons"] / report["neurons_deployed"]
+    assert cost["cores"] == sum(row["cores"] for row in section["sources"])
+    assert cost["cores"] == sum(row["relay_cores"] for row in report["populations"])
+    assert cost["energy_nominal_j"] == pytest.approx(sum(row["energy_nominal_j"] for row in section["sources"]))
+    assert max(row["longest_wait_steps"] for row in section["sources"]) == section["longest_skip"]["lag"]
+    ways = {row["way"] for row in section["sources"]}
+    assert ways == {"host", "relays"} if delays == "relay" else "delay neurons" in ways
+    assert any("programmable neuron" in text for text in report["warnings"]) == (delays != "relay")
+    assert ("If each tap takes a neuron of its own" in report_page(report)) == (delays != "relay")
+
+
+@pytest.mark.parametrize(("width", "wide"), [(256, False), (264, True)])
+def test_a_layer_wider_than_the_chip_can_handle_is_warned_of(width, wide):
+    compiled = compile_module(lively_model((16, width), scales=1, widths=(2,), steps=2), (3, 16, width))
+    rng = np.random.default_rng(0)
+    inputs = {p.name: rng.integers(0, 2, (1, 2, *p.shape)).astype(np.uint8) for p in compiled.graph.inputs}
+    report = build_report(compiled, inputs, {})
+    found = [text for text in report["warnings"] if "may drop spikes in convolutions wider than 256" in text]
+    assert bool(found) == wide
+    page = report_page(report)
+    assert ("may drop spikes" in page) == wide and ("erratum" in page) == wide
+
+
+def test_a_network_that_never_fires_has_a_report(parts):
+    compiled, inputs, _ = parts
+    still = {name: np.zeros_like(values) for name, values in inputs.items()}
+    graph = replace(compiled.graph, populations={n: _quiet(p) for n, p in compiled.graph.populations.items()})
+    content = json.loads(json.dumps(build_report(replace(compiled, graph=graph), still, {}), allow_nan=False))
+    assert content["synops_per_sample"] == content["mapping"]["packets_per_sample"]["between_cores"] == 0
+    assert content["mapping"]["locations"][0]["times_lower_bound"] == 1
+    assert "Where it runs" in report_page(content) and "Between populations" not in report_page(content)
+
+
+def _quiet(population):
+    return population if population.bias is None else replace(population, bias=np.zeros_like(population.bias))
+
+
 def test_counts_with_stored_zeros_are_never_below_those_without(content):
     for row in content["populations"]:
         assert row["synops_per_sample"] <= row["synops_stored_per_sample"]
@@ -157,7 +322,8 @@ def test_counts_with_stored_zeros_are_never_below_those_without(content):
 
 
 def test_firing_rates_are_those_of_the_recorded_spikes(parts, content):
-    _, inputs, spikes = parts
+    compiled, inputs, spikes = parts
+    spikes = complete(compiled.graph, inputs, spikes)  # SLAYER's module has no interleaved copies
     assert len(content["populations"]) >= 39
     for row in content["populations"]:
         recorded = inputs.get(row["name"], spikes.get(row["name"]))

@@ -15,7 +15,7 @@ from export.errors import FileFormatError, UsageError
 from export.files import sha256, write_json
 from export.report.about import About
 from export.report.figures import MOST_BARS, draw
-from export.report.pages import MOST_CORES, report_page
+from export.report.pages import MOST_CORES, report_page, with_unit
 from neuroseg.commands.reporting import read_report
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"  # Debian's packages chromium and chromium-driver
@@ -72,6 +72,15 @@ def driver(tmp_path_factory):
         yield opened
 
 
+@contextmanager
+def width_of(driver, width: int):
+    """The same browser with a narrower window."""
+    size = {"height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, **size})
+    yield
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": WIDTH, **size})
+
+
 def open_page(driver, path: Path) -> dict:
     """Open a page, unfold everything; what the browser says about it."""
     driver.get_log("browser")  # what earlier pages left
@@ -85,7 +94,7 @@ def open_page(driver, path: Path) -> dict:
             text: document.body.innerText,
             images: [...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth]),
             wide: [...document.querySelectorAll('body *')].filter(e => e.scrollWidth > e.clientWidth + 1
-                  && getComputedStyle(e).display != 'inline').map(e => e.tagName + ' ' + e.innerText.slice(0, 40)),
+                  && getComputedStyle(e).display != 'inline').map(e => `${e.tagName} ${e.className} ${e.innerText.slice(0, 40)}`),
             resources: performance.getEntriesByType('resource').map(r => r.name).filter(n => !n.startsWith('data:')),
         }"""
     ) | {"log": driver.get_log("browser")}
@@ -99,6 +108,109 @@ def test_pages_have_no_console_error_and_no_horizontal_scrolling(driver, bundle,
     assert seen["width"] <= WIDTH
     assert seen["wide"] == []
     assert seen["resources"] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_narrow_pages_scroll_inside_wide_tables_only(driver, bundle, page):
+    with width_of(driver, 800):
+        seen = open_page(driver, bundle / page)
+    assert seen["width"] <= 800
+    assert all("scroll" in name for name in seen["wide"])
+
+
+def test_pointing_at_a_core_names_its_population_and_numbers(driver, bundle, content):
+    from selenium.webdriver import ActionChains
+
+    open_page(driver, bundle / "report.html")
+    core = content["core_loads"][7]
+    square = driver.execute_script(
+        """return [...document.querySelectorAll('.map rect[data-g]')].find(r => {
+            r.dispatchEvent(new PointerEvent('pointerover', {bubbles: true}));
+            return document.getElementById('tip').textContent.includes('core ' + arguments[0] + ' on chip');
+        })""",
+        core["core"],
+    )
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", square)
+    ActionChains(driver).move_to_element(square).perform()
+    tip = driver.find_element("id", "tip")
+    assert tip.is_displayed()
+    for part in (
+        core["population"],
+        f"{core['neurons']:,} of 4,095 neurons",
+        f"pool {core['pool']:.0%}",
+        "packets per",
+    ):
+        assert part in tip.text
+    assert with_unit(core["energy_nominal_j"], "J") in tip.text
+    same = driver.execute_script("return document.querySelectorAll('.map rect.same').length")
+    assert same == sum(row["population"] == core["population"] for row in content["core_loads"])
+    ActionChains(driver).move_to_element(driver.find_element("tag name", "h1")).perform()
+    assert not tip.is_displayed()
+
+
+def test_the_colours_of_the_map_switch_with_their_legend(driver, bundle, content):
+    open_page(driver, bundle / "report.html")
+    seen = []
+    for name in ("use", "synops", "energy"):
+        driver.find_element("css selector", f"label[for=by-{name}]").click()
+        seen.append(
+            driver.execute_script(
+                """return [...document.querySelectorAll('.map rect[data-g]')].map(r => getComputedStyle(r).fill)"""
+            )
+        )
+        legends = driver.find_elements("css selector", ".legend:not(.always)")
+        assert [legend.is_displayed() for legend in legends] == [
+            f"of-{name}" in x.get_attribute("class") for x in legends
+        ]
+    assert len(seen[0]) == content["cores"]
+    assert seen[0] != seen[1] != seen[2] and "rgb(0, 0, 0)" not in {fill for fills in seen for fill in fills}
+    most = max(content["core_loads"], key=lambda row: row["synops_per_sample"])
+    darkest = driver.execute_script("return document.querySelectorAll('.map rect.s9').length")
+    level = [row for row in content["core_loads"] if row["synops_per_sample"] >= 0.9 * most["synops_per_sample"]]
+    assert darkest == len(level)
+
+
+@pytest.mark.parametrize("by", ["click", "key"])
+def test_a_table_sorts_by_the_head_that_is_clicked_and_turns_round_when_clicked_again(driver, bundle, content, by):
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(driver, bundle / "report.html")
+    table = driver.find_element("xpath", "//h2[@id='populations']/following::table[1]")
+    head = table.find_element("xpath", ".//th[contains(., 'synops')]")
+
+    def column():
+        cells = table.find_elements("xpath", ".//tbody/tr/td[8]")
+        return [float(cell.text.replace(",", "")) for cell in cells]
+
+    wanted = sorted((round(row["synops_per_sample"]) for row in content["populations"]), reverse=True)
+    assert column() != wanted
+    for order in (wanted, wanted[::-1]):
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", head)
+        head.click() if by == "click" else head.send_keys(Keys.ENTER)
+        assert [round(value) for value in column()] == order
+    assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_energies_sort_by_their_value_and_not_by_their_letters(driver, bundle, content):
+    open_page(driver, bundle / "report.html")
+    table = driver.find_element("xpath", "//h2[@id='delays']/following::table[1]")
+    head = table.find_element("xpath", ".//th[contains(., 'energy')]")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", head)
+    head.click()
+    shown = [row.text for row in table.find_elements("xpath", ".//tbody/tr/td[1]")]
+    rows = sorted(content["delays"]["sources"], key=lambda row: -row["energy_nominal_j"])
+    assert shown == [row["name"] for row in rows]
+    assert {with_unit(row["energy_nominal_j"], "J")[-2] for row in rows if row["cores"]} == {"n", "\u00b5"}, (
+        "two prefixes, which letters would mix up"
+    )
+
+
+def test_without_a_script_the_map_names_its_cores_and_tables_hold_all(bundle, content):
+    text = re.sub(r"<script>.*?</script>", "", (bundle / "report.html").read_text(), flags=re.S)
+    assert text.count("data-g=") == text.count("packets per sample: ") == content["cores"]
+    assert 'id="by-use" checked' in text
+    for row in content["delays"]["sources"]:
+        assert f">{row['name']}</td>" in text
 
 
 def test_all_plots_are_drawn_at_the_width_of_the_page(driver, bundle):
@@ -129,10 +241,10 @@ def test_the_report_links_to_the_certificate_and_back(driver, bundle):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_pages_name_nothing_outside_themselves_and_hold_no_script(bundle, page):
+def test_pages_name_nothing_outside_themselves(bundle, page):
     text = re.sub(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]+", "", (bundle / page).read_text())
-    assert "<script" not in text
-    assert "http" not in text
+    assert text.count("<script") == text.count("<script>") == (page == "report.html")
+    assert "http" not in text and "@import" not in text and "url(" not in text
     assert set(re.findall(r'(?:href|src)="([^"]*)"', text)) <= {"data:,", "", *PAGES}
 
 
@@ -155,17 +267,19 @@ def test_the_page_holds_every_population_and_the_formulas_with_their_sources(bun
         assert source["key"] in text
     assert "T * (fr * E_AC * ACs + E_MAC * MACs_host)" in text
     assert "synops * synop_energy + updates * neuron_update_energy" in text
-    assert "Not modelled: input axons" in text and "16 with several" in text
+    assert "Not modelled: several populations on one core" in text
+    assert f"{content['cores_lower_bound_shared']} with several" in text
 
 
 def test_a_network_of_many_cores_shows_the_busiest_and_says_so(content):
     one = content["core_loads"][0]
-    many = [one | {"core": i, "max_synops_per_step": i} for i in range(3 * MOST_CORES)]
+    many = [one | {"core": i, "spot": i, "max_synops_per_step": i} for i in range(3 * MOST_CORES + 1)]
     rows = [content["populations"][1] | {"name": f"p{i}", "neurons": i + 1} for i in range(MOST_BARS + 20)]
     big = content | {"core_loads": many, "cores": len(many), "chips": 10, "populations": rows}
     text = report_page(big)
-    assert f"The {MOST_CORES} busiest of 1,200 cores; report.json has all" in text
-    assert text.count(">p7</td>") == 1
+    assert f"The {MOST_CORES} busiest of 1,201 cores; report.json has all" in text
+    assert "1,201 cores are too many to draw: each square is a chip" in text and text.count('<rect class="u') == 1
+    assert text.count(">p7</td>") == 2, "in the table of what fills cores, and in that of populations"
 
 
 def test_the_page_names_the_network_and_what_made_it(bundle, content):
@@ -189,11 +303,11 @@ def test_the_page_names_the_network_and_what_made_it(bundle, content):
         (121, 2, "121 of 240 cores of 2 chips", "119 to spare"),
     ],
 )
-def test_the_tile_of_cores_gives_the_margin_and_what_is_not_modelled(content, cores, chips, used, spare):
+def test_the_tile_of_cores_gives_the_margin_and_the_bound(content, cores, chips, used, spare):
     text = report_page(content | {"cores": cores, "chips": chips, "cores_to_spare": 120 * chips - cores})
     assert f"<b>{used}</b>" in text, "not coloured: the bounds are not all of them"
     assert spare in text
-    assert "axons and the shared pool are not modelled" in text
+    assert f"at least {content['cores_lower_bound']} are needed" in text
 
 
 def test_a_network_that_does_not_fit_says_so_in_the_page(content):
@@ -220,11 +334,13 @@ def test_the_report_command_prints_the_json_or_tables(cli, bundle, content):
     text = " ".join(err.split())
     for part in (
         "23,680",
-        "64,352",
+        f"{content['neurons_deployed']:,}",
         "decoder0.output",
         "45 nm, as deployed",
         "loihi2, static",
         "not modelled",
+        "hilbert",
+        "delay neurons: 58%",
         "lively: input 3x16x16",
     ):
         assert part in text
@@ -272,6 +388,6 @@ def test_a_bundle_of_an_older_neuroseg_is_told_to_export_again(bundle, content, 
     write_json(copy / MANIFEST, sealed(manifest))
     open_bundle(copy)  # it still runs
     with pytest.raises(
-        FileFormatError, match=r"schema version 1; this neuroseg reads version 3\. Export the run again"
+        FileFormatError, match=r"schema version 1; this neuroseg reads version 4\. Export the run again"
     ):
         read_report(copy)

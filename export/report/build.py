@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import hw_configs
-from export.graph import LINES, Graph, Population
+from export.graph import Graph
 from export.mapping.cost import cost
 from export.mapping.placement import BOUNDS, NOT_MODELLED, Placement
-from export.mapping.work import Load, Spikes, Work, complete, measure, work_of
+from export.mapping.work import Spikes, complete, measure, work_of
 from export.pipeline import Compiled
 from export.report import energy
 from export.report.about import About, versions
+from export.report.doubts import estimates, warnings
+from export.report.mapped import Mapped, map_cores, mapping_section
+from export.report.rows import Rows, core_limits, core_rows, population_rows, repeats
 from export.report.sizes import network_counts
-from hw_configs import Chip, Coefficients, Quantity
+from export.report.waiting import delay_section
+from hw_configs import Chip, Coefficients, Quantity, System
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 COEFFICIENTS = "horowitz45nm"
-Rows = list[dict[str, Any]]
+CORE_FACTS = (  # what cores are counted with
+    *("neurons", "neuron_groups", "synaptic_words", "synaptic_word", "conv_synapse_overhead", "dense_index"),
+    *("axon_in", "axon_map", "axon_mem", "axon_pieces", "axon_destinations"),
+    *("pool_memory_share", "pool_neuron_share", "pool_limit"),
+)
 
 
-def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes, about: About | None = None) -> dict[str, Any]:
+def build_report(
+    compiled: Compiled,
+    inputs: Spikes,
+    spikes: Spikes,
+    about: About | None = None,
+    system: System | None = None,
+) -> dict[str, Any]:
     """The content of `report.json`.
 
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical; all averages are over them
     about           name and score of the network; without it both are null
+    system          whose chips are those that it was compiled for; without one, a square of as many chips as it needs
+    raises          UsageError for a system of other chips
     """
     graph, placement = compiled.graph, compiled.placement
     recorded = complete(graph, inputs, spikes)
     loads = measure(graph, placement, recorded)
     rates = {name: float(values.mean()) for name, values in recorded.items()}
-    work = work_of(graph, placement, loads)
+    mapped = map_cores(graph, placement, recorded, system, about.name if about else "the network")
+    work = replace(work_of(graph, placement, loads), chips=mapped.chips)
     counts = network_counts(graph, compiled.macs)
     rate = _firing_rate(graph, rates)
     trained = energy.Trained(graph.steps, counts["macs_per_step"], counts["host_macs"], rate)
@@ -39,32 +57,43 @@ def build_report(compiled: Compiled, inputs: Spikes, spikes: Spikes, about: Abou
     coefficients = hw_configs.load_coefficients(COEFFICIENTS)
     deployed = energy.Deployed(graph.steps, _host_macs(compiled), work.synops_per_sample)
     outputs = sum(float(recorded[name].sum()) / vectors for name in graph.outputs)
-    chip_cost = cost(work, placement.chip, output_spikes=outputs)
+    chip_cost = cost(work, placement.chip, None, mapped.traffic, mapped.chosen, outputs)
     chip_model = chip_cost.to_json()
+    cores = core_rows(placement, loads, work, mapped, chip_cost)
+    weight = estimates(chip_cost)
+    delays = delay_section(graph, compiled.delays, cores)
     return {
         "schema_version": SCHEMA_VERSION,
         **_identity(compiled, about),
         **counts,
         "test_vectors": vectors,
         "firing_rate": rate,
-        "firing_rate_of": f"all LIF neurons of the exported network, host included, over {vectors} test vectors",
+        "firing_rate_of": "all LIF neurons of the exported network, host included, over "
+        f"{vectors} test vector{'s' * (vectors > 1)}",
         "synops_per_sample": work.synops_per_sample,
         "synops_stored_per_sample": work.synops_stored,
         "updates_per_sample": work.updates_per_sample,
-        **_places(placement),
-        "populations": _populations(graph, placement, loads, rates),
-        "core_loads": _cores(placement, loads, graph.steps),
-        "busiest_core": _busiest(placement, work),
+        **_places(placement, mapped),
+        "populations": population_rows(graph, placement, loads, rates),
+        "core_loads": cores,
+        "busiest_core": _busiest(cores),
+        "mapping": mapping_section(mapped, placement, cores, repeats(graph)),
         "energy": {
             "papers_as_trained": energy.papers_as_trained(trained, coefficients),
             "papers_as_deployed": energy.papers_as_deployed(deployed, coefficients),
             placement.chip.name: chip_model,
+            "estimates": weight,
         },
         "latency": _latency(counts["latency_steps"], graph.steps, chip_model),
         "hardware": _sources(placement.chip, coefficients, chip_cost.used),
-        "delays": compiled.delays.to_json(),
+        "delays": delays,
         "ranges": compiled.ranges,
-        "warnings": [*compiled.quantization.warnings, *placement.warnings, *placement.findings],
+        "warnings": [
+            *mapped.summary["findings"],
+            *warnings(graph, placement, weight, delays["needs_programmable_neuron"]),
+            *placement.warnings,
+            *compiled.quantization.warnings,
+        ],
         "pass_seconds": {name: round(s, 3) for name, s in compiled.seconds.items()},
     }
 
@@ -92,111 +121,31 @@ def _host_macs(compiled: Compiled) -> int:
     return sum(macs.per_step for macs in compiled.macs.values() if macs.on_host and macs.deployed)
 
 
-def _places(placement: Placement) -> dict[str, Any]:
-    """Cores and chips, and how far from a lower bound they are."""
+def _places(placement: Placement, mapped: Mapped) -> dict[str, Any]:
+    """Cores and chips, on the system that was asked for, and how far from a lower bound they are."""
+    usable, summary = mapped.usable, mapped.summary
     return {
+        "system": mapped.asked,
         "chip": placement.chip.name,
         "cores": placement.cores,
-        "chips": placement.chips,
-        "fits": placement.fits,
-        "findings": list(placement.findings),
+        "chips": mapped.chips,
+        "fits": summary["fits"],
+        "findings": summary["findings"],
         "cores_lower_bound": placement.least,
         "cores_lower_bound_shared": placement.shared_least,
-        "core_limits": {"neurons": placement.limits.neurons, "synaptic_words": placement.limits.words},
-        "usable_cores_per_chip": placement.limits.usable_cores,
-        "cores_to_spare": placement.chips * placement.limits.usable_cores - placement.cores,
+        "core_limits": core_limits(placement),
+        "usable_cores_per_chip": usable,
+        "cores_to_spare": mapped.chips * usable - placement.cores,
         "bounds_used": list(BOUNDS),
         "bounds_not_modelled": list(NOT_MODELLED),
+        "bounds_unchecked": list(placement.unchecked),
     }
 
 
-def _populations(graph: Graph, placement: Placement, loads: Mapping[str, Load], rates: Mapping[str, float]) -> Rows:
-    """One row per population but relays; its relays stand in its row, so that all rows add up to the network."""
-    lines: dict[str, list[Population]] = {}
-    for population in graph.populations.values():
-        if population.kind in LINES:
-            lines.setdefault(_origin(graph, population.name), []).append(population)
-    rows = []
-    for population in graph.populations.values():
-        if population.kind not in LINES:
-            relays = lines.get(population.name, [])
-            row = {
-                "name": population.name,
-                "kind": population.kind,
-                "shape": list(population.shape),
-                "layout": population.layout,
-                "neurons": population.neurons,
-                "firing_rate": rates[population.name],
-            }
-            rows.append(
-                row | _row(population, graph, placement, loads) | _relays(relays, graph.steps, placement, loads)
-            )
-    return rows
-
-
-def _row(population: Population, graph: Graph, placement: Placement, loads: Mapping[str, Load]) -> dict[str, Any]:
-    """What a population needs on the chip; an input, nothing."""
-    cut, load = placement.cuts.get(population.name), loads.get(population.name)
-    placed = cut is not None and load is not None
-    return {
-        "cores": cut.cores if cut else 0,
-        "cores_lower_bound": cut.least if cut else 0,
-        "tile": list(cut.tile) if cut else None,
-        "fits": cut.fits if cut else True,
-        "neurons_per_core": int(cut.neurons().max()) if cut else 0,
-        "synaptic_words_per_core": int(cut.words.max()) if cut else 0,
-        "synapses": int(load.synapses.sum()) if load else 0,
-        "synapses_stored": load.synapses_stored if load else 0,
-        "fan_in": load.fan_in if load else 0,
-        "synops_per_sample": _per_sample(load) if load else 0.0,
-        "synops_stored_per_sample": load.synops_stored if load else 0.0,
-        "updates_per_sample": population.neurons * graph.steps if placed else 0,
-    }
-
-
-def _relays(relays: list[Population], steps: int, placement: Placement, loads: Mapping[str, Load]) -> dict[str, Any]:
-    """The relays behind a population, together."""
-    names, neurons = [relay.name for relay in relays], sum(relay.neurons for relay in relays)
-    return {
-        "relays": len(names),
-        "relay_neurons": neurons,
-        "relay_cores": sum(placement.cuts[name].cores for name in names),
-        "relay_synops_per_sample": float(sum(_per_sample(loads[name]) for name in names)),
-        "relay_updates_per_sample": neurons * steps,
-    }
-
-
-def _cores(placement: Placement, loads: Mapping[str, Load], steps: int) -> Rows:
-    """One row per core, in the order of their numbers."""
-    rows = []
-    for name, cut in placement.cuts.items():
-        load, neurons, words = loads[name], cut.neurons().ravel(), cut.words.ravel()
-        synops = load.synops.sum(axis=1).mean(axis=0)
-        busiest = load.synops.max(axis=(0, 1))
-        for i in range(cut.cores):
-            rows.append(
-                {
-                    "core": cut.first + i,
-                    "chip": (cut.first + i) // placement.limits.usable_cores,
-                    "population": name,
-                    "neurons": int(neurons[i]),
-                    "synaptic_words": int(words[i]),
-                    "synapses": int(load.synapses[i]),
-                    "firing_rate": float(load.spikes[i] / (neurons[i] * steps)),
-                    "synops_per_sample": float(synops[i]),
-                    "max_synops_per_step": int(busiest[i]),
-                    "updates_per_sample": int(neurons[i]) * steps,
-                }
-            )
-    return rows
-
-
-def _busiest(placement: Placement, work: Work) -> dict[str, Any]:
+def _busiest(cores: Rows) -> dict[str, Any]:
     """The core with the most synops in one step."""
-    most = work.synops.max(axis=(0, 1))
-    core = int(most.argmax())
-    name = next(n for n, cut in placement.cuts.items() if cut.first <= core < cut.first + cut.cores)
-    return {"core": core, "population": name, "max_synops_per_step": int(most[core])}
+    most = max(cores, key=lambda row: int(row["max_synops_per_step"]))
+    return {key: most[key] for key in ("core", "chip", "population", "max_synops_per_step")}
 
 
 def _latency(steps: int, per_sample: int, chip_model: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,17 +161,7 @@ def _sources(chip: Chip, coefficients: Coefficients, costs: Mapping[str, Quantit
         f"{coefficients.name}.ac_energy": coefficients.ac_energy,
         f"{chip.name}.usable_cores": chip.usable_cores,
     }
-    for key in ("neurons", "synaptic_words", "synaptic_word", "conv_synapse_overhead", "dense_synapse"):
+    for key in CORE_FACTS:
         used[f"{chip.name}.core.{key}"] = getattr(chip.core, key)
     used |= costs
     return [{"key": key, "text": str(quantity), **quantity.model_dump(mode="json")} for key, quantity in used.items()]
-
-
-def _origin(graph: Graph, name: str) -> str:
-    while graph.populations[name].kind in LINES:
-        name = graph.into(name)[0].source
-    return name
-
-
-def _per_sample(load: Load) -> float:
-    return float(load.synops.sum()) / len(load.synops)

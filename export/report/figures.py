@@ -65,7 +65,7 @@ def energy_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"name": f"{content['chip']}, dynamic", "formula": chip["formula_dynamic"], **chip["dynamic_energy_j"]},
         {
             "name": f"{content['chip']}, dynamic, stored zeros too",
-            "formula": "synops_stored * synop_energy + updates * neuron_update_energy",
+            "formula": chip["formula_dynamic"].replace("synops *", "synops_stored *", 1),
             **chip["dynamic_energy_stored_zeros_j"],
         },
         {"name": f"{content['chip']}, static", "formula": chip["formula_static"], **chip["static_energy_j"]},
@@ -82,7 +82,13 @@ def _stacked(rows: Rows, own: str, relays: str, label: str) -> str:
     figure, axes = _bars([row["name"] for row in shown])
     first = [row[own] for row in shown]
     axes.barh(range(len(shown)), first, color=OWN, label="the population")
-    axes.barh(range(len(shown)), [row[relays] for row in shown], left=first, color=RELAYS, label="its relays")
+    axes.barh(
+        range(len(shown)),
+        [row[relays] for row in shown],
+        left=first,
+        color=RELAYS,
+        label="relays and delay neurons behind it",
+    )
     axes.legend(**ABOVE)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(label + note)
@@ -112,15 +118,15 @@ def _cores(content: Mapping[str, Any]) -> str:
     figure.subplots_adjust(left=0.08, right=0.99, bottom=0.09, top=0.98, hspace=0.12)
     numbers = [row["core"] for row in loads]
     for axes, (key, label, limit) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
-        axes.vlines(numbers, 0, [row[key] for row in loads], color=OWN, linewidth=1.2, rasterized=len(loads) > 2000)
+        axes.vlines(
+            numbers, 0, [row[key] or 0 for row in loads], color=OWN, linewidth=1.2, rasterized=len(loads) > 2000
+        )
         if limit is not None:
             axes.axhline(limit, color=LIMIT, linewidth=1, linestyle="--")
             axes.annotate(f"limit {limit:,}", (0, limit), (2, -9), textcoords="offset points", color=LIMIT)
-        for chip in range(1, content["chips"]):
-            axes.axvline(chip * content["usable_cores_per_chip"] - 0.5, color="#9aa0a6", linewidth=0.6)
         axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
-    axes.set_xlabel("core" + (" (grey lines: chips)" if content["chips"] > 1 else ""))
+        axes.set_ylim(0, 1.05 * max(1, limit or 0, *(row[key] or 0 for row in loads)))
+    axes.set_xlabel("core, in the network's order")
     return _uri(figure)
 
 
@@ -153,7 +159,7 @@ def _bars(names: Sequence[str], row: float = ROW) -> tuple[Figure, Axes]:
     figure.subplots_adjust(left=left / WIDTH, right=0.985, bottom=0.5 / height, top=1 - 0.25 / height)
     axes = figure.subplots()
     axes.set_yticks(range(len(names)), short)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     return figure, axes
 

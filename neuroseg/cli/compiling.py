@@ -16,6 +16,11 @@ def export_command(
     out: Out,
     target: Annotated[str, typer.Option(help="Chip to compile for.")] = "loihi2",
     layout: Annotated[str, typer.Option(help="Storage of up-sampled stages: auto, nested or interleave.")] = "auto",
+    delays: Annotated[str, typer.Option(help="How skips wait: relay, neuron or auto.")] = "relay",
+    system: Annotated[
+        str | None, typer.Option(help="Refuse what does not fit it: a system of `neuroseg hw list`, or a YAML file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Export even if it does not fit the system.")] = False,
     vectors: Annotated[int, typer.Option(help="Test vectors to keep in the bundle.", min=1)] = 4,
     json: Json = False,
 ) -> None:
@@ -23,7 +28,9 @@ def export_command(
     from neuroseg.commands.console import put_json
     from neuroseg.commands.exporting import export_run, summarise
 
-    content = export_run(run, out, target=target, layout=layout, vectors=vectors)
+    content = export_run(
+        run, out, target=target, layout=layout, delays=delays, vectors=vectors, system=system, force=force
+    )
     if json:
         put_json(content)
     else:

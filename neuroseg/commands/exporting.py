@@ -8,16 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hw_configs
 from export.bundle import check_outside, is_bundle, write_bundle
 from export.errors import NeurosegError, UsageError
 from export.execute.integer import run_integer
 from export.execute.neuron import Extremes
 from export.files import check_writable
+from export.mapping.placement import RESOURCES, Cut, Placement
+from export.mapping.summary import WORST
+from export.mapping.summary import summarise as summarise_placement
 from export.parity.compare import compare
 from export.passes.prove_range import prove_range
+from export.passes.schedule import check_delays
 from export.pipeline import Compiled, check_layout, compile_module
 from export.report.about import About
 from export.report.sizes import cores_used
+from hw_configs import System
 from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.reference import Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
 from neuroseg.config import Config
@@ -29,20 +35,41 @@ MODEL_FILES = ("config.yaml", WEIGHTS)
 
 
 def export_run(
-    run: Path, out: Path, *, target: str = "loihi2", layout: str = "auto", vectors: int = 4
+    run: Path,
+    out: Path,
+    *,
+    target: str = "loihi2",
+    layout: str = "auto",
+    delays: str = "relay",
+    vectors: int = 4,
+    system: str | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Compile the run and write the bundle with `vectors` test vectors; returns the content of `report.json`.
 
     The vectors are the spikes of the trained module, folded and quantised, run by stock SLAYER on the first test images.
+
+    delays  how skips wait: relay, neuron or auto
+    system  a name in `hw_configs`, or the path of a YAML file: what does not fit it is refused, unless `force`; then the
+            report says that it does not fit. Its chip takes the place of `target`. None: nothing is refused
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; supported: {', '.join(TARGETS)}.")
     check_layout(layout)
+    check_delays(delays)
+    if force and system is None:
+        raise UsageError("--force needs --system: without one, nothing is refused.")
+    board = None if system is None else hw_configs.load_system(system)
     check_outside(out.parent)
     check_writable(out, is_bundle)  # found out before minutes are spent
     config, model = load_run(run)
     samples = load_samples(config, vectors, "--vectors")
-    compiled = compile_module(model, (3, *config.data.size), layout=layout, target=target)
+    chip = target if board is None else board.chip
+    compiled = compile_module(model, (3, *config.data.size), layout=layout, delays=delays, target=chip)
+    if board is not None:
+        compiled = _held_against(
+            compiled, board, config.name, None if force else f"{run / 'config.yaml'} --system {system}"
+        )
     _, reference = quantized_module(run, compiled.quantization.to_json())
     with progress("test vectors") as on_progress:
         spikes = slayer_spikes(reference, samples.images, on_progress)
@@ -57,6 +84,39 @@ def export_run(
         spikes=known,
         about=_about(run, config),
     )
+
+
+def _held_against(compiled: Compiled, system: System, name: str, asked: str | None) -> Compiled:
+    """The same if it fits the system, else an error that names arguments of `neuroseg fit`.
+
+    asked  those arguments; None: no error, but what does not fit stands among the placement's findings
+    """
+    placement = compiled.placement
+    found = summarise_placement(name, compiled.graph, placement, system)["findings"]
+    if not found:
+        return compiled
+    if asked is None:
+        return replace(compiled, placement=replace(placement, findings=tuple(found)))
+    worst, others = _worst_first(placement), found[len(placement.findings) :]
+    more = [f"and {len(worst) - WORST} more populations that no core holds"] if len(worst) > WORST else []
+    lines = "".join(f"\n  {line}" for line in (*worst[:WORST], *more, *others))
+    raise NeurosegError(
+        f"'{name}' does not fit {system.name}; nothing was written:{lines}\n"
+        f"  `neuroseg fit {asked}` finds out what would fit; --force exports it all the same."
+    )
+
+
+def _worst_first(placement: Placement) -> list[str]:
+    """Findings on populations that no core holds, those that overdraw a limit most first."""
+
+    def overdrawn(cut: Cut) -> float:
+        used = {name: cut.load.of(name) for name in RESOURCES}
+        caps = {name: placement.limits.cap(name) for name in RESOURCES}
+        return max(float(load.max()) / cap for name, load in used.items() if load is not None and (cap := caps[name]))
+
+    failing = [cut for cut in placement.cuts.values() if not cut.fits]
+    ranked = sorted(zip(failing, placement.findings, strict=True), key=lambda pair: -overdrawn(pair[0]))
+    return [finding for _, finding in ranked]
 
 
 def _about(run: Path, config: Config) -> About:
@@ -93,7 +153,7 @@ def summarise(content: dict[str, Any], out: Path) -> None:
     rows = [
         ("neurons as trained", f"{content['neurons']:,} (+ {content['host_neurons']:,} on the host)"),
         ("neurons as deployed", f"{content['neurons_deployed']:,}"),
-        ("of these relays", f"{delays['relay_neurons']:,} in {sum(delays['relays'].values())} relay populations"),
+        *waiting_lines(delays),
         ("longest skip", "none" if skip is None else f"{skip['lag']} steps, {skip['source']} -> {skip['target']}"),
         ("latency", f"{content['latency_steps']} steps; one sample every {content['steps_per_sample']}"),
         ("cores", cores_line(content)),
@@ -109,12 +169,29 @@ def summarise(content: dict[str, Any], out: Path) -> None:
         say(f"  warning: {warning}")
 
 
+def waiting_lines(delays: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How skips wait: relays, delay neurons, inputs that the host sends again."""
+    lines = [("of these relays", f"{delays['relay_neurons']:,} in {sum(delays['relays'].values())} relay populations")]
+    if delays["delay_neurons"]:
+        taps = sum(len(lags) for lags in delays["delay_taps"].values())
+        lines.append(
+            (
+                "of these delay neurons",
+                f"{delays['delay_neurons']:,} behind {len(delays['delay_taps'])} populations, {taps} taps",
+            )
+        )
+    if delays["input_sends"]:
+        sends = ", ".join(f"{name} {count} times" for name, count in delays["input_sends"].items())
+        lines.append(("the host sends", sends))
+    return lines
+
+
 def cores_line(content: Mapping[str, Any]) -> str:
     """Cores and chips, how many are to spare, and what the count leaves out."""
-    fits = "" if content["fits"] else f"; {len(content['findings'])} population(s) do NOT fit"
+    fits = "" if content["fits"] else f"; does NOT fit, {len(content['findings'])} finding(s)"
     return (
         f"{cores_used(content)} ({content['chip']}), {content['cores_to_spare']:,} to spare; at least "
-        f"{content['cores_lower_bound']:,}; axons and the shared pool are not modelled{fits}"
+        f"{content['cores_lower_bound']:,}{fits}"
     )
 
 

@@ -58,14 +58,16 @@ def show_report(content: Mapping[str, Any]) -> None:
 
     say(name_line(content))
     say("made with " + ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version))
-    show(f"network on {content['chip']}, {content['test_vectors']} test vectors", ("what", "value"), _summary(content))
-    columns = ("population", "neurons", "relays", "cores", "rate", "synops")
-    title = "populations: neurons, those of its relays, cores of both, synops per sample"
+    on = content["system"] or content["chip"]
+    show(f"network on {on}, {content['test_vectors']} test vectors", ("what", "value"), _summary(content))
+    columns = ("population", "neurons", "waiting", "cores", "binds", "rate", "synops")
+    title = "populations: neurons, those of its relays and delay neurons, cores of both, synops per sample"
     show(title, columns, [_row(row) for row in content["populations"]])
     busiest = sorted(content["core_loads"], key=lambda row: -row["max_synops_per_step"])[:BUSIEST]
     keys = ("population", "core", "neurons", "synaptic_words", "synapses", "max_synops_per_step")
     heads = ("population", "core", "neurons", "words", "synapses", "most synops in a step")
     show(f"the {len(busiest)} busiest of {content['cores']:,} cores", heads, [[r[k] for k in keys] for r in busiest])
+    _show_places(content)
     _show_energy(content)
     for warning in content["warnings"]:
         say(f"  warning: {warning}")
@@ -77,7 +79,7 @@ def _summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("neurons as trained", f"{content['neurons']:,} (+ {content['host_neurons']:,} on the host)"),
         ("neurons as deployed", f"{content['neurons_deployed']:,}"),
-        ("of these relays", f"{content['neurons_by_kind']['relay']:,}"),
+        ("of these wait for skips", _waiting(content)),
         ("cores", cores_line(content)),
         ("bounds used", "; ".join(content["bounds_used"])),
         ("not modelled", "; ".join(content["bounds_not_modelled"])),
@@ -90,12 +92,50 @@ def _summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("updates per sample", f"{content['updates_per_sample']:,.0f}"),
         ("latency", f"{content['latency_steps']} steps; one sample every {content['steps_per_sample']}"),
+        ("a step is bound by", content["energy"][content["chip"]]["step_bound_by"]["nominal"]),
     ]
+
+
+def _waiting(content: Mapping[str, Any]) -> str:
+    """Neurons that align skips, by their kind, and their share."""
+    cost, kinds = content["delays"]["cost"], content["neurons_by_kind"]
+    return f"{kinds['relay']:,} relays, {kinds['delay']:,} delay neurons: {cost['neurons_share']:.0%}, on {cost['cores']:,} cores"
 
 
 def _row(row: Mapping[str, Any]) -> tuple[object, ...]:
     counts = (row["neurons"], row["relay_neurons"], row["cores"] + row["relay_cores"])
-    return row["name"], *counts, round(row["firing_rate"], 3), round(row["synops_per_sample"])
+    pool = "?" if row["pool_per_core"] is None else f"{row['pool_per_core']:.0%}" if row["cores"] else ""
+    return (
+        row["name"],
+        *counts,
+        row["binding"] or "",
+        pool,
+        round(row["firing_rate"], 3),
+        round(row["synops_per_sample"]),
+    )
+
+
+def _show_places(content: Mapping[str, Any]) -> None:
+    """How far packets travel, with cores at different places."""
+    mapping = content["mapping"]
+    rows = [
+        (
+            row["method"],
+            f"{row['hop_weighted_packets']:,.0f}",
+            "?" if row["times_lower_bound"] is None else f"{row['times_lower_bound']:.2f}",
+            f"{row['inter_chip_crossings']:,.0f}",
+            row["chips"],
+        )
+        for row in mapping["locations"]
+    ]
+    if rows:
+        show(
+            f"packets on {mapping['system']['name']}, per sample: {mapping['packets_per_sample']['between_cores']:,.0f}",
+            ("order of cores", "hop-weighted", "times the bound", "between chips", "chips"),
+            rows,
+        )
+    for note in mapping["notes"]:
+        say(f"  {note}")
 
 
 def _show_energy(content: Mapping[str, Any]) -> None:

@@ -1,0 +1,55 @@
+"""The command that asks whether a network fits, before anybody trains it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from export.errors import UsageError
+from neuroseg.cli.app import Json, app
+
+FAMILY = "mfs-nano"
+
+
+@app.command("fit", epilog="Example: neuroseg fit mfs-nano data.size=[96,128] --system oheo_gulch")
+def fit_command(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")
+    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")] = None,
+    *,
+    system: Annotated[str, typer.Option(help="A system that `neuroseg hw list` names, or the path of a YAML file.")],
+    delays: Annotated[str, typer.Option(help="How skips wait: relay, neuron or auto.")] = "relay",
+    layout: Annotated[str, typer.Option(help="Storage of up-sampled stages: auto, nested or interleave.")] = "auto",
+    rate: Annotated[float, typer.Option(help="Assumed spikes per neuron and step, for times.")] = 0.1,
+    largest: Annotated[
+        bool, typer.Option("--largest", help=f"Find the largest network of the config's family; default {FAMILY}.")
+    ] = False,
+    objective: Annotated[str, typer.Option(help="What --largest ranks by: macs, pixels, params or neurons.")] = "macs",
+    json: Json = False,
+) -> None:
+    """Cores, chips, memory and latency of an untrained network on a system; what to change if it does not fit.
+
+    Exit code 1 if it does not fit. Weights are assumed to be as wide as exported ones can be.
+    """
+    from neuroseg.commands.console import put_json
+    from neuroseg.commands.fit import fit, show_fit
+    from neuroseg.commands.largest import find_largest, show_largest
+    from neuroseg.config import load_config
+
+    if config is None and not largest:
+        raise UsageError("name a config: `neuroseg fit CONFIG --system ...`, or ask for --largest of a family.")
+    loaded = load_config(config or FAMILY, overrides or ())
+    if largest:
+        result = find_largest(loaded, system, delays=delays, layout=layout, objective=objective)
+    else:
+        result = fit(loaded, system, delays=delays, layout=layout, rate=rate)
+    if json:
+        put_json(result)
+    elif largest:
+        show_largest(result)
+    else:
+        show_fit(result)
+    if not result["fits"]:
+        raise typer.Exit(1)
