@@ -36,6 +36,7 @@ from export.netx.write import write_netx
 from export.pipeline import Compiled
 from export.report.about import About, versions
 from export.report.build import build_report
+from hw_configs import System
 
 MANIFEST = "manifest.json"
 NETWORK = "network.net"
@@ -137,12 +138,14 @@ def write_bundle(
     inputs: Mapping[str, NDArray[np.uint8]],
     spikes: Mapping[str, NDArray[np.uint8]],
     about: About | None = None,
+    system: System | None = None,
 ) -> dict[str, Any]:
     """Write all files to a temporary folder and put it in place; returns the content of `report.json`.
 
     model_files     name in `model/` -> file to copy
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical
     about           name and score of the network, for the report
+    system          on which the report shows its cores; None: a square of as many chips as it needs
     raises          UsageError when the folder cannot be written or holds something else
     """
     from export.report.pages import CERTIFICATE, certificate_page, report_page  # loads matplotlib: readers need none
@@ -152,7 +155,7 @@ def write_bundle(
         write_json(folder / "graph.json", describe_graph(compiled.graph))
         write_json(folder / "certificate.json", compiled.certificate)
         write_json(folder / "quantization.json", compiled.quantization.to_json())
-        content = build_report(compiled, inputs, spikes, about)
+        content = build_report(compiled, inputs, spikes, about, system)
         write_json(folder / "report.json", content)
         (folder / "report.html").write_text(report_page(content), encoding="utf-8")
         (folder / CERTIFICATE).write_text(certificate_page(compiled.certificate), encoding="utf-8")

@@ -77,6 +77,7 @@ def test_forced_it_is_written_and_the_report_says_that_it_does_not_fit(cli, run,
 def test_what_fits_is_exported_as_without_a_system(run, plain, tmp_path):
     placed = export_run(run, tmp_path / "placed", vectors=1, system="oheo_gulch")
     assert placed["fits"] and plain["fits"]
+    assert placed["system"] == "oheo_gulch" and plain["system"] is None
     for key in ("cores", "neurons_deployed", "delays", "synops_per_sample"):
         assert plain[key] == placed[key], key
 

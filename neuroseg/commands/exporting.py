@@ -83,6 +83,7 @@ def export_run(
         inputs=inputs,
         spikes=known,
         about=_about(run, config),
+        system=board,
     )
 
 

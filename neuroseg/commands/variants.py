@@ -11,6 +11,7 @@ from neuroseg.commands.candidate import Candidate, Untrained, lower_untrained, p
 from neuroseg.config import Config
 
 SMALLEST = 16  # pixels: config refuses smaller images
+KEPT = 2  # lowered networks: a search looks at the last that fits and at the first that does not
 Size = tuple[int, int]
 
 
@@ -91,7 +92,7 @@ class Trials:
         self.chip: Chip = hw_configs.load(system.chip)
         self.layout = layout
         self.count = 0
-        self._lowered: tuple[tuple[Config, str], Untrained] | None = None
+        self._lowered: dict[tuple[Config, str], Untrained] = {}
         self._placed: dict[tuple[Config, str, str], tuple[bool, int]] = {}
 
     @property
@@ -102,10 +103,11 @@ class Trials:
     def candidate(self, config: Config, delays: str, layout: str | None = None) -> Candidate:
         """The network with one time step, which places as with any number of them."""
         key = (_one_step(config), layout or self.layout)
-        if self._lowered is None or self._lowered[0] != key:
-            self._lowered = (key, lower_untrained(*key))
+        if key not in self._lowered:
+            self._lowered = dict(list(self._lowered.items())[1 - KEPT :])  # before the next one takes its memory
+            self._lowered[key] = lower_untrained(*key)
         self.count += 1
-        return place_untrained(self._lowered[1], delays, self.system, self.chip)
+        return place_untrained(self._lowered[key], delays, self.system, self.chip)
 
     def look(self, config: Config, delays: str, layout: str | None = None) -> tuple[bool, int]:
         """Whether it fits, and its cores."""
