@@ -17,7 +17,10 @@ Evidence: TypeAlias = Literal["published", "measured", "derived", "estimate"]
 Unit: TypeAlias = Literal[
     "1", "bit", "byte", "word", "axon", "step", "chip", "router", "core", "group", "neuron", "mm2", "V", "nm", "pJ", "ns", "mW"
 ]  # fmt: skip
-WHOLE: tuple[Unit, ...] = ("step", "chip", "router", "core", "group", "neuron")  # things that do not come in parts
+WHOLE: tuple[Unit, ...] = (  # things that do not come in parts
+    *("bit", "byte", "word", "axon"),
+    *("step", "chip", "router", "core", "group", "neuron"),
+)
 
 
 class Frozen(BaseModel):

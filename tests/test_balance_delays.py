@@ -127,6 +127,31 @@ def test_inputs_start_late_at_no_cost():
     assert balanced.arrivals[late] == balanced.arrivals[deep] == 3
 
 
+def test_delay_neurons_get_their_fewest_even_if_the_schedule_has_to_stretch_for_it():
+    # p1 (100) is read by the first and the last of a chain; each short source (10) can be tight only if the chain waits
+    chain, sizes, edges = [1, 2], [1, 100, 1], [(0, 1), (1, 2)]
+    for _ in range(5):
+        head = chain[-1]
+        for _ in range(4):  # a long way of small populations ...
+            sizes.append(1)
+            edges.append((head, len(sizes) - 1))
+            head = len(sizes) - 1
+        sizes.append(10)  # ... beside a wide one that could follow at once
+        edges.append((chain[-1], len(sizes) - 1))
+        wide = len(sizes) - 1
+        sizes.append(1)
+        edges += [(head, len(sizes) - 1), (wide, len(sizes) - 1)]
+        chain.append(len(sizes) - 1)
+    _, report = balance_delays(chainlet(sizes, edges), "neuron")
+    assert report.delay_neurons <= 5  # the forks wait, not the wide ones
+
+
+def test_the_processes_taps_are_those_that_the_pass_counts_on():
+    from export.lava.processes.delay_neuron import MOST_TAPS as PORTS
+
+    assert PORTS == MOST_TAPS + 1  # the first port gives the spikes as they are fired
+
+
 def test_the_host_sends_an_input_again_for_a_reader_that_needs_it_later():
     balanced, report = balance_delays(chainlet([7, 1, 1, 1], [(0, 1), (1, 2), (2, 3), (0, 2), (0, 3)]))
     assert report.relay_neurons == 0 and report.resends == {"p0": 3}

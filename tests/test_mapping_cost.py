@@ -18,6 +18,7 @@ from export.mapping.partition import place
 from export.mapping.step_time import step_time
 from export.mapping.traffic import Traffic
 from export.mapping.work import Work, assume, complete, fan_in, measure, touched, work_of
+from hw_configs import HardwareConfigError
 
 CHIP = hw_configs.load("loihi2")
 LOIHI1 = hw_configs.load("loihi1")
@@ -276,7 +277,7 @@ def test_a_chip_without_a_coefficient_is_refused_by_its_key(term):
     with pytest.raises(UsageError, match=rf"'loihi2' has no costs\.loihi2_range\.{term}"):
         cost(work(), CHIP.model_copy(update={"costs": {"loihi2_range": costs}}))
     unknown = CHIP.static_power.model_copy(update={"value": None, "range": None})
-    with pytest.raises(UsageError, match="no value for static_power"):
+    with pytest.raises(HardwareConfigError, match="static_power is null"):
         cost(work(), CHIP.model_copy(update={"static_power": unknown}))
 
 

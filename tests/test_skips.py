@@ -45,7 +45,7 @@ def test_the_costs_are_those_of_the_balanced_network(seed):
     assert {n: row.host_sends for n, row in rows.items() if row.host_sends} == lines.resends
 
 
-def test_the_paper_network_meets_both_bars_delay_neurons_as_wired_relays_with_its_skips_elsewhere():
+def test_the_paper_network_costs_1_6_with_tapped_delay_neurons_and_3_3_with_relays_only_if_its_skips_go_elsewhere():
     given_net = skips(load_config("mfs-efs72"))
     by_name = {way["name"]: way for way in given_net["ways"]}
     assert given_net["neurons"] == 109_339_200

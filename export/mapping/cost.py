@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from export.errors import UsageError
 from export.mapping.coefficients import LEVELS, CostSet, Levels, cost_set, levels, weakest
 from export.mapping.hops import Hops
 from export.mapping.step_time import LINK_TIME, StepTime, step_time
@@ -121,15 +120,14 @@ def cost(
     traffic        messages; None: not counted, and said so
     hops           of `measure_hops`, where the cores have places on the mesh
     output_spikes  per sample, that the host reads
-    raises         UsageError where the chip lacks a number without which nothing can be said
+    raises         HardwareConfigError where the chip lacks a number without which nothing can be said
     """
     chosen = cost_set(chip, costs)
     time = step_time(work, chosen, hops)
     power = levels(chip.static_power)
     if power is None:
-        raise UsageError(
-            f"hardware config '{chip.name}' has no value for static_power ({chip.static_power.source}); add one, or use loihi2."
-        )
+        chip.needed("static_power")  # raises, naming file, key and fix
+        raise AssertionError("a known static power has levels")
     return Cost(
         chosen,
         energy(work, chosen, traffic, hops),

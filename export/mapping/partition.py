@@ -24,7 +24,7 @@ from export.mapping.axons import Reader, copies, link_of, most_reached, pieces_o
 from export.mapping.bound import least_cores, shared_least
 from export.mapping.findings import erratum, finding, unchecked
 from export.mapping.placement import RESOURCES, Counts, Cut, Limits, Placement, Tile
-from export.mapping.resources import Profile, core_limits, load_of, need_of, pool_of, words_of
+from export.mapping.resources import Need, Profile, core_limits, load_of, need_of, pool_of, words_of
 from hw_configs import Chip
 
 SLACK = 0.02  # fewer packets let those who send them hold more neurons: less is not fewer cores in all
@@ -213,11 +213,10 @@ def _all_cuts(profile: Profile, limits: Limits) -> _Cuts:
     pixels, neurons = y * x + 0 * c, c * y * x
     cores = -(-channels // c) * -(-height // y) * -(-width // x)
     words = _most_words(profile, sides[0], limits)
-    singles = sum(
-        need.each * -(-(need.bits or 0) // (limits.word or 1)) for need in profile.needs
-    )  # a list each at worst
     if words is not None:
-        words = words[:, None, None] + singles * neurons
+        words = sum(
+            (_most_singles(need, neurons, limits) for need in profile.needs), words[:, None, None] + 0 * neurons
+        )
     axons = _most_axons(profile, sides, pixels, neurons, limits)
     held = (neurons, words, *axons, np.ones_like(neurons), pool_of(neurons, (words, *axons), limits))
     used: dict[str, NDArray[np.float64]] = {}
@@ -226,6 +225,17 @@ def _all_cuts(profile: Profile, limits: Limits) -> _Cuts:
         if grid is not None and cap is not None:
             used[name] = np.asarray(grid / cap, dtype=np.float64)
     return _Cuts(sides, np.asarray(cores), _packets(profile, sides), used)
+
+
+def _most_singles(need: Need, neurons: Counts, limits: Limits) -> Counts:
+    """Words of single synapses that no core of so many neurons exceeds: a list per source, each at most one word too long."""
+    bits, word = need.bits or 0, limits.word or 1
+    synapses = need.each * neurons
+    lists = np.minimum(need.sources, synapses)
+    alone = synapses * -(-bits // word)
+    full = need.sources * -(-neurons * bits // word)
+    most: Counts = np.minimum(np.minimum(alone, full), -(-synapses * bits // word) + lists)
+    return most
 
 
 def _most_words(profile: Profile, sides: tuple[int, ...], limits: Limits) -> Counts | None:

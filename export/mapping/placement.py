@@ -26,7 +26,7 @@ BOUNDS = (
 )
 NOT_MODELLED = (
     "several populations on one core",
-    "memory for the state of programmable neurons",
+    "memory for the state of programmable neurons, and for delays of axons and synapses",
 )
 
 

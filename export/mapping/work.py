@@ -113,15 +113,16 @@ def measure(graph: Graph, placement: Placement, spikes: Spikes) -> dict[str, Loa
     return {name: meter.load(name, cut) for name, cut in placement.cuts.items()}
 
 
-def work_of(graph: Graph, placement: Placement, loads: Mapping[str, Load]) -> Work:
+def work_of(graph: Graph, placement: Placement, loads: Mapping[str, Load], chips: int | None = None) -> Work:
     """The loads of all cores side by side, in the order of core numbers, on Lava's clock.
 
     graph  balanced: arrival steps say which data meet in one step
+    chips  that hold a core on the system at hand; None: as many as the chip's own usable cores fill
     """
     cuts = placement.cuts
     return Work(
         graph.steps,
-        placement.chips,
+        placement.chips if chips is None else chips,
         np.concatenate([np.roll(loads[name].synops, graph.arrivals[name], axis=1) for name in cuts], axis=2),
         sum(loads[name].synops_stored for name in cuts),
         np.concatenate([cut.neurons().ravel() for cut in cuts.values()]).astype(np.float64),

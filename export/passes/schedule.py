@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import coo_matrix, csr_matrix
 
-from export.errors import GrammarError, UsageError
+from export.errors import GrammarError, NeurosegError, UsageError
 from export.graph import Graph
 
 Delays = Literal["relay", "neuron", "auto"]
@@ -59,7 +59,7 @@ def arrival_steps(graph: Graph, delays: Delays) -> dict[str, int]:
     cost /= cost.max()
     solved = _shortest_waits(rows, cost)
     if delays != "relay":
-        waits = _fewest_sources(graph, rows, cost, int(solved.max()))
+        waits = _fewest_sources(graph, rows, cost)
         tight = [(i, len(names) + i, 0) for i in np.flatnonzero(~waits)]
         solved = _shortest_waits([*rows, *tight], cost)
     steps = np.round(solved).astype(int)
@@ -101,9 +101,10 @@ def _shortest_waits(rows: Rows, cost: NDArray[np.float64]) -> NDArray[np.float64
     return np.asarray(solution.x[:count])
 
 
-def _fewest_sources(graph: Graph, rows: Rows, cost: NDArray[np.float64], depth: int) -> NDArray[np.bool_]:
+def _fewest_sources(graph: Graph, rows: Rows, cost: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Behind which sources something may wait (inputs: all), at the fewest neurons; x = (a, z, y)."""
-    count, last = len(cost), 2.0 * depth  # a schedule longer than twice the relays' depth gains nothing
+    count = len(cost)
+    last = float(count)  # a step at which nothing arrives can be cut out of a schedule: no more steps than populations
     waits = np.array([p.kind != "input" for p in graph.populations.values()])
     differences = _matrix(rows, 3 * count)
     each = np.arange(count)
@@ -124,6 +125,9 @@ def _fewest_sources(graph: Graph, rows: Rows, cost: NDArray[np.float64], depth: 
         bounds=Bounds(np.r_[np.ones(2 * count), np.zeros(count)], np.r_[np.full(2 * count, last), np.ones(count)]),
         options={"time_limit": SECONDS, "mip_rel_gap": 1e-9},
     )
-    if solution.x is None:
-        raise GrammarError(f"the delays cannot be balanced: {solution.message}")
+    if solution.status != 0:  # a schedule that is merely good would depend on how busy the machine is
+        raise NeurosegError(
+            f"no least-cost schedule for delay neurons was found in {SECONDS:g} s ({solution.message}). Use --delays relay, or "
+            "try again on a machine that is less busy."
+        )
     return np.asarray((solution.x[2 * count :] > 0.5) | ~waits)

@@ -1,8 +1,8 @@
 """What every skip would cost, by each way of making it wait: the candidates side by side, before one is chosen.
 
     relay           one line behind a source serves all its readers: neurons(source) * longest lag
-    delay neuron    neurons(source), once: a register of as many bits as the longest lag, one tap per reader;
-                    or once per tap, if a neuron can serve one lag only: what a chip's microcode allows is not public
+    delay neuron    neurons(source), once for up to 15 lags: a register of as many bits as the longest, one tap per
+                    reader; or once per tap, if a neuron can serve one lag only: what a chip's microcode allows is not public
     synaptic delay  no neuron, but a ring of dendritic accumulators in every neuron that listens: neurons(target) * lag of
                     them. What they take from a core is not published: nothing at least, a relay's room each at most
     host            an input waits on the host, which sends it once per lag
@@ -18,6 +18,7 @@ from typing import Any
 
 import hw_configs
 from export.graph import Graph
+from export.passes.balance_delays import MOST_TAPS
 from export.passes.schedule import DELAYS, arrival_steps
 
 CHIP = "loihi2"
@@ -31,7 +32,7 @@ class SkipCost:
     readers         populations that wait for it
     host_sends      times that the host sends it; 0 for what is not an input
     register_bits   of one delay neuron
-    synaptic        most steps that a synaptic delay of the chip can hold are enough
+    synaptic        most steps that a synaptic delay of the chip can hold are enough; None: not known of this chip
     accumulators    dendritic accumulators of the listening neurons, if their synapses delayed this source alone
     """
 
@@ -45,7 +46,7 @@ class SkipCost:
     delay_neurons_if_a_tap_is_a_neuron: int
     host_sends: int
     register_bits: int
-    synaptic: bool
+    synaptic: bool | None
     accumulators: int
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def skip_costs(graph: Graph, arrivals: Mapping[str, int], chip: str = CHIP) -> l
     graph     before `balance_delays`
     arrivals  of `arrival_steps`
     """
-    limit = hw_configs.load(chip).core.synaptic_delay.value or 0
+    limit = hw_configs.load(chip).core.synaptic_delay.value
     found = []
     for population in graph.populations.values():
         lag_of = {p: arrivals[p.target] - arrivals[p.source] - 1 for p in graph.out_of(population.name)}
@@ -77,11 +78,11 @@ def skip_costs(graph: Graph, arrivals: Mapping[str, int], chip: str = CHIP) -> l
                 lags,
                 tuple(dict.fromkeys(p.target for p in late)),
                 0 if host else n * lags[-1],
-                0 if host else n,
+                0 if host else n * -(-len(lags) // MOST_TAPS),
                 0 if host else n * len(lags),
                 len(set(lag_of.values())) if host else 0,
                 0 if host else lags[-1],
-                lags[-1] <= limit,
+                None if limit is None else lags[-1] <= limit,
                 0 if host else sum(graph.populations[name].neurons * lag for name, lag in reached),
             )
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import hw_configs
@@ -49,7 +48,7 @@ def build_report(
     loads = measure(graph, placement, recorded)
     rates = {name: float(values.mean()) for name, values in recorded.items()}
     mapped = map_cores(graph, placement, recorded, system, about.name if about else "the network")
-    work = replace(work_of(graph, placement, loads), chips=mapped.chips)
+    work = work_of(graph, placement, loads, mapped.chips)
     counts = network_counts(graph, compiled.macs)
     rate = _firing_rate(graph, rates)
     trained = energy.Trained(graph.steps, counts["macs_per_step"], counts["host_macs"], rate)

@@ -22,11 +22,16 @@ def fit_command(
     system: Annotated[str, typer.Option(help="A system that `neuroseg hw list` names, or the path of a YAML file.")],
     delays: Annotated[str, typer.Option(help="How skips wait: relay, neuron or auto.")] = "relay",
     layout: Annotated[str, typer.Option(help="Storage of up-sampled stages: auto, nested or interleave.")] = "auto",
-    rate: Annotated[float, typer.Option(help="Assumed spikes per neuron and step, for times.")] = 0.1,
+    rate: Annotated[
+        float | None, typer.Option(help="Assumed spikes per neuron and step, for times.", show_default="0.1")
+    ] = None,
     largest: Annotated[
         bool, typer.Option("--largest", help=f"Find the largest network of the config's family; default {FAMILY}.")
     ] = False,
-    objective: Annotated[str, typer.Option(help="What --largest ranks by: macs, pixels, params or neurons.")] = "macs",
+    objective: Annotated[
+        str | None,
+        typer.Option(help="What --largest ranks by: macs, pixels, params or neurons.", show_default="macs"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Cores, chips, memory and latency of an untrained network on a system; what to change if it does not fit.
@@ -34,17 +39,23 @@ def fit_command(
     Exit code 1 if it does not fit. Weights are assumed to be as wide as exported ones can be.
     """
     from neuroseg.commands.console import put_json
-    from neuroseg.commands.fit import fit, show_fit
+    from neuroseg.commands.fit import RATE, fit, show_fit
     from neuroseg.commands.largest import find_largest, show_largest
     from neuroseg.config import load_config
 
     if config is None and not largest:
         raise UsageError("name a config: `neuroseg fit CONFIG --system ...`, or ask for --largest of a family.")
+    if rate is not None and largest:
+        raise UsageError(
+            "--rate is for the time of one network; --largest compares many and tells no time. Leave it out."
+        )
+    if objective is not None and not largest:
+        raise UsageError("--objective says what --largest ranks by: add --largest.")
     loaded = load_config(config or FAMILY, overrides or ())
     if largest:
-        result = find_largest(loaded, system, delays=delays, layout=layout, objective=objective)
+        result = find_largest(loaded, system, delays=delays, layout=layout, objective=objective or "macs")
     else:
-        result = fit(loaded, system, delays=delays, layout=layout, rate=rate)
+        result = fit(loaded, system, delays=delays, layout=layout, rate=RATE if rate is None else rate)
     if json:
         put_json(result)
     elif largest:

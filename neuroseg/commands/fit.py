@@ -22,7 +22,7 @@ RATE = 0.1  # spikes per neuron and step where nobody says another
 SHOWN = 15  # populations that the table names
 # Keys of `export.mapping.summary` that are taken over as they are.
 TAKEN = (
-    *("system", "chip", "fits", "findings", "cores", "chips", "lower_bound", "populations"),
+    *("system", "chip", "fits", "findings", "cores", "chips", "lower_bound", "lower_bound_shared", "populations"),
     *("warnings", "unchecked", "not_modelled"),
 )
 
@@ -117,7 +117,7 @@ def show_fit(result: dict[str, Any]) -> None:
     rows = [
         (
             "cores",
-            f"{result['cores']:,} of {result['cores_available']:,}; no placement takes fewer than {result['lower_bound']:,}",
+            f"{result['cores']:,} of {result['cores_available']:,}; at least {result['lower_bound']:,} with one population each",
         ),
         ("chips", f"{result['chips']:,} of {result['chips_available']:,} ({result['chip']})"),
         ("neurons as trained", f"{result['neurons']:,} (+ {result['host_neurons']:,} on the host)"),

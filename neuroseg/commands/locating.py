@@ -17,8 +17,7 @@ from export.mapping.traffic import assumed_activity, count_packets, measured_act
 from export.mapping.work import assume, complete, measure, work_of
 from hw_configs import System
 from neuroseg.commands.console import say, show
-
-RATE = 0.1  # spikes per neuron and step, where nothing was measured
+from neuroseg.commands.fit import RATE
 
 
 def locate_and_cost(
@@ -44,7 +43,8 @@ def locate_and_cost(
     traffic = count_packets(graph, placement, activity)
     places = {method: locate(traffic, system, method) for method in METHODS}
     hops = {method: measure_hops(traffic, place, system) for method, place in places.items()}
-    priced = cost(work_of(graph, placement, loads), placement.chip, costs, traffic, hops["best"])
+    work = work_of(graph, placement, loads, hops["best"].chips)
+    priced = cost(work, placement.chip, costs, traffic, hops["best"])
     return {
         "activity": source,
         "packets_per_sample": traffic.total,

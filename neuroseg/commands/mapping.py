@@ -59,9 +59,7 @@ def show_mapping(result: dict[str, Any]) -> None:
     """The same as a table."""
     head = f"{result['network']} on {result['system']}: {_count(result['cores'], 'core')}, {_count(result['chips'], 'chip')}"
     show(head, COLUMNS, [_cells(row) for row in result["populations"]])
-    say(
-        f"Loads are those of a population's fullest core. No placement takes fewer than {result['lower_bound']:,} cores."
-    )
+    say(f"Loads are those of a population's fullest core. {bound_words(result)}")
     for what in result["unchecked"]:
         say(f"not checked: {what}")
     say(f"not modelled: {'; '.join(result['not_modelled'])}.")
@@ -71,8 +69,22 @@ def show_mapping(result: dict[str, Any]) -> None:
         say(text)
     if "location" in result:
         show_location(result["location"])
+    unplaced = [row["name"] for row in result["populations"] if not row["fits"]]
+    if unplaced:
+        say(f"DOES NOT FIT: no core of {result['chip']} holds {', '.join(unplaced[:3])}{' ...' * (len(unplaced) > 3)}.")
+        return
     cores, has = result["cores"], result["system_cores"]
     say(f"{'fits' if result['fits'] else 'DOES NOT FIT'}: {cores:,} of {_count(has, 'core')} of {result['system']}.")
+
+
+def bound_words(result: dict[str, Any]) -> str:
+    """The lower bounds in a sentence; nothing where a population cannot be placed, since no count means anything then."""
+    if not all(row["fits"] for row in result["populations"]):
+        return "Counts mean little while a population fits no core."
+    return (
+        f"With one population per core no placement takes fewer than {result['lower_bound']:,} cores; if populations could "
+        f"share cores, none fewer than {result['lower_bound_shared']:,}."
+    )
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
