@@ -76,4 +76,6 @@ def test_aligning_the_papers_largest_network_costs_three_times_the_network():
     assert by_neurons_alone <= placement.chips <= 1.1 * by_neurons_alone  # even cuts waste some
     assert placement.shared_least <= placement.least <= placement.cores
     assert placement.fits  # one stage leaves its nested layout, whose kernels no core would hold
-    assert [n for n, p in compiled.graph.populations.items() if p.kind == "interleave"] == ["decoder1.output.interleave"]
+    assert [n for n, p in compiled.graph.populations.items() if p.kind == "interleave"] == [
+        "decoder1.output.interleave"
+    ]

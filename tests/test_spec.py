@@ -94,7 +94,9 @@ def test_only_an_input_and_a_delay_neuron_keep_spikes_for_a_later_reader():
         named = {p.name: p for p in populations}
         if kind == "input":
             named, projections = {n: named[n] for n in ("a", "b")}, projections[1:]
-        return Graph(named, tuple(projections), ("b",), 3, {n: s for n, s in {"x": 1, "a": 2, "b": 7}.items() if n in named})
+        return Graph(
+            named, tuple(projections), ("b",), 3, {n: s for n, s in {"x": 1, "a": 2, "b": 7}.items() if n in named}
+        )
 
     assert check(waiting("delay"), "balanced", "test")
     assert check(waiting("input"), "balanced", "test")
