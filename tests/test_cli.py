@@ -68,6 +68,7 @@ def test_train_then_export_then_parity_in_three_commands(cli, tmp_path):
     assert (result["left"], result["right"], result["samples"], result["mismatches"]) == ("slayer", "int", 3, 0)
 
 
+@pytest.mark.slow
 def test_parity_with_the_lava_runtime(cli, bundle):
     code, out, err = cli("parity", bundle, "--right", "lava-fast", "--samples", 1, "--json")
     assert code == 0, err

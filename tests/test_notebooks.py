@@ -64,6 +64,7 @@ def test_notebooks_are_kept_small_and_without_outputs(path):
     assert notebook.metadata.kernelspec.name == "python3"  # not the name of one machine's kernel
 
 
+@pytest.mark.slow
 def test_the_end_to_end_notebook_runs_and_no_spike_differs(execute):
     notebook = execute("01_end_to_end.ipynb")
     text = printed(notebook)

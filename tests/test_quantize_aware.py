@@ -37,7 +37,8 @@ def test_a_network_in_integer_mode_fires_exactly_as_its_export(seed):
     assert all(np.array_equal(same[name], wanted[name]) for name in wanted)
     inputs = {p.name: got[p.name] for p in compiled.graph.inputs}
     on_chip = run_integer(compiled.graph, inputs)
-    assert all(np.array_equal(on_chip[name], got[name]) for name in on_chip)
+    trained = [name for name in on_chip if not name.endswith(".interleave")]  # of which no module knows
+    assert len(trained) > 20 and all(np.array_equal(on_chip[name], got[name]) for name in trained)
 
 
 def test_rounding_changes_the_spikes_of_the_real_network():

@@ -102,9 +102,9 @@ def _overflow(neuron_steps: int) -> str | None:
 def _timing_fault(
     graph: Graph, population: Population, sums: list[Tensor], given: NDArray[np.uint8], wanted: NDArray[np.uint8]
 ) -> str | None:
-    for cause, spikes, unknown in _candidates(graph, population, sums):
-        differs = not np.array_equal(_after(given, unknown), _after(wanted, unknown))
-        if differs and np.array_equal(_after(spikes, unknown), _after(wanted, unknown)):
+    for cause, spikes, first, last in _candidates(graph, population, sums):
+        differs = not np.array_equal(_known(given, first, last), _known(wanted, first, last))
+        if differs and np.array_equal(_known(spikes, first, last), _known(wanted, first, last)):
             return cause  # it explains differences, in what can be known
     return None
 
@@ -138,31 +138,32 @@ def _number_fault(
     return f"bias: those of {len(changes)} channels seem to differ, that of channel {channel} by {sign * by:+d}"
 
 
-def _after(spikes: NDArray[np.uint8], unknown: int) -> NDArray[np.uint8]:
-    """(N T - unknown, C', H', W'): the stream without its first steps."""
-    flat: NDArray[np.uint8] = spikes.reshape(-1, *spikes.shape[2:])[unknown:]
-    return flat
+def _known(spikes: NDArray[np.uint8], first: int, last: int) -> NDArray[np.uint8]:
+    """(N T - first - last, C', H', W'): the stream without its first and its last steps."""
+    flat: NDArray[np.uint8] = spikes.reshape(-1, *spikes.shape[2:])
+    return flat[first : len(flat) - last]
 
 
 def _candidates(
     graph: Graph, population: Population, sums: list[Tensor]
-) -> Iterator[tuple[str, NDArray[np.uint8], int]]:
-    """(cause, spikes that it gives, leading steps that cannot be known).
+) -> Iterator[tuple[str, NDArray[np.uint8], int, int]]:
+    """(cause, spikes that it gives, leading and trailing steps that cannot be known).
 
-    Before its first reset a neuron carries what its bias, and stray spikes before the first sample, left on it.
+    Before its first reset a neuron carries what its bias, and stray spikes before the first sample, left on it. What
+    comes early has, at the end, spikes from behind the last sample in it, which nobody recorded.
     """
     steps, total = graph.steps, _total(sums)
     if population.kind == "lif" and len(total) > steps:  # one sample alone says nothing about resets
         for late in range(1, steps):
             cause = f"reset: the membrane is reset {late} step(s) after a sample starts, not when it starts"
-            yield cause, _stream(population, total, steps, late), late
-        yield "reset: the membrane is not reset between samples", _stream(population, total, steps, None), steps
+            yield cause, _stream(population, total, steps, late), late, 0
+        yield "reset: the membrane is not reset between samples", _stream(population, total, steps, None), steps, 0
     for lag in (1, -1, 2, -2, 3, -3, 4, -4):
         when = f"{abs(lag)} step(s) {'late' if lag > 0 else 'early'}"
         for projection, part in zip(graph.into(population.name), sums, strict=True):
             shifted = total - part + _shifted(part, lag)
             cause = f"lag: projection '{projection.name}' arrives {when}"
-            yield cause, _stream(population, shifted, steps, 0), abs(lag)
+            yield cause, _stream(population, shifted, steps, 0), max(lag, 0), max(-lag, 0)
 
 
 def _total(sums: list[Tensor]) -> Tensor:
