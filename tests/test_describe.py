@@ -34,6 +34,7 @@ def test_the_papers_networks_have_the_papers_sizes(name):
     assert network_size(model, *config.data.size).macs_per_step == pytest.approx(macs, rel=0.05)
 
 
+@pytest.mark.slow  # tests/test_pipeline.py compiles it
 def test_the_papers_largest_network_is_described():
     config = load_config("mfs-efs72")
     result = describe(config)

@@ -77,6 +77,7 @@ def test_the_end_to_end_notebook_runs_and_no_spike_differs(execute):
         assert f"\n{population} " in text
 
 
+@pytest.mark.slow
 def test_the_notebook_on_fit_and_map_runs_and_says_what_fits(execute):
     notebook = execute("03_fit_and_map.ipynb")
     text = printed(notebook)

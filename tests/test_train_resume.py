@@ -194,6 +194,7 @@ def test_eval_scores_a_run_on_any_split(whole, data, monkeypatch):
         evaluate_run(whole, "all")
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(data, tmp_path, monkeypatch):
     out = tmp_path / "run"
     more = ("train.devices=2", "train.epochs=2", "train.qat_epochs=1", "train.accelerator=cpu")
