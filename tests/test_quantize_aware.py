@@ -80,4 +80,4 @@ def test_folding_agrees_with_norm_after_convolution_for_plain_and_transposed(con
         x = torch.rand(1, 2, 4, 5, 5)
         weight, bias = container.folded()
         y = container.conv.currents(x, weight.float()) + bias.float().view(-1, 1, 1)
-        assert torch.allclose(y, container(x), atol=1e-5)
+        assert torch.allclose(y, container(x).tensor(), atol=1e-5)

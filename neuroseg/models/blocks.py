@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from neuroseg.models.currents import Currents, Term, currents_of
 from neuroseg.models.neuron import Lif
 from neuroseg.models.norm import Tdbn
 from neuroseg.models.rounding import EVEN, WHOLE, rounded
@@ -51,11 +52,11 @@ class ConvNorm(nn.Module):
         self.conv = conv
         self.norm = norm
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Currents:
         """Currents of the target population: (N, T, C, H, W), or (N, C, H, W) from pixels."""
         if self.weight_scale is not None:
             return self._integer_forward(x, self.weight_scale)
-        y: Tensor = self.conv(x)
+        y: Currents = currents_of(self.conv(x))
         return y if self.norm is None else self.norm(y)
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
@@ -69,10 +70,10 @@ class ConvNorm(nn.Module):
         gain, shift, mean, deviation = self.norm.affine()
         return weight * self._per_weight(gain) / self._per_weight(deviation), shift - mean * gain / deviation
 
-    def _integer_forward(self, x: Tensor, scale: float) -> Tensor:
+    def _integer_forward(self, x: Tensor, scale: float) -> Currents:
         weight, bias = self.folded()
         y = self.conv.currents(x, rounded(weight, scale, EVEN).to(x.dtype))
-        return y if bias is None else y + rounded(bias, scale, WHOLE).to(x.dtype).view(-1, 1, 1)
+        return Currents((Term(y, shift=None if bias is None else rounded(bias, scale, WHOLE).to(x.dtype)),))
 
     def _per_weight(self, channels: Tensor) -> Tensor:
         """A value per output channel, shaped to multiply the stored weights."""
@@ -100,9 +101,9 @@ class Inception(nn.Module):
         self.point = conv_norm(cell, inputs, outputs, 1)
         self.square = conv_norm(cell, inputs, outputs, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Currents:
         """The sum of both branches' currents."""
-        currents: Tensor = self.point(x) + self.square(x)
+        currents: Currents = self.point(x) + self.square(x)
         return currents
 
 
@@ -118,20 +119,22 @@ class EfsBlock(nn.Module):
         super().__init__()
         wide = channels * expansion
         self.lif_in = cell.lif()
+        self.lif_in.shared = True  # the shortcut reads the stream, too
         self.expand = conv_norm(cell, channels, wide, 1)
         self.lif_wide = cell.lif()
         self.depthwise = conv_norm(cell, wide, wide, 3, groups=wide)
         self.lif_depthwise = cell.lif()
         self.project = conv_norm(cell, wide, channels, 1, gain=cell.residual_gain)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Currents) -> Currents:
         """The membrane stream (N, T, C, H, W) with this block's currents added."""
-        return x + self.branch(x)
+        branch = self.branch(x)
+        return x + branch
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor | Currents) -> Currents:
         """This block's currents alone; a stream whose shortcuts are short adds them itself."""
         wide = self.lif_wide(self.expand(self.lif_in(x)))
-        currents: Tensor = self.project(self.lif_depthwise(self.depthwise(wide)))
+        currents: Currents = self.project(self.lif_depthwise(self.depthwise(wide)))
         return currents
 
 
@@ -149,10 +152,10 @@ class SewBlock(nn.Module):
         self.lif_square = cell.lif()
         self.project = conv_norm(cell, channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Currents) -> Currents:
         """Currents (N, T, C, H, W) -> currents."""
         spikes = self.lif_in(x)
-        currents: Tensor = self.project(spikes + self.lif_square(self.square(spikes)))
+        currents: Currents = self.project(spikes + self.lif_square(self.square(spikes)))
         return currents
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroseg.models.synapse import like_input, per_step
+from neuroseg.models.currents import Currents, Statistics, Term, statistics_of, tensor_of
 
 MOMENTUM = 0.1  # share of the newest batch in the running statistics, torch's default
 
@@ -18,7 +17,8 @@ class Tdbn(nn.Module):
 
         y = gain alpha v_th (x - mean) / sqrt(var + eps) + shift
 
-    input, output  (N, T, C, H, W); or (N, C, H, W) for a current that is the same at every step: the statistics are equal
+    input, output  (N, T, C, H, W); or (N, C, H, W) for a current that is the same at every step: the statistics are equal.
+                   Tensor in, tensor out; `Currents` in, `Currents` out
     gain           initial value of the trained factor; small for the last norm of a residual path (their Proposition 1)
 
     frozen         True: training, too, uses the running statistics and leaves them alone
@@ -31,6 +31,7 @@ class Tdbn(nn.Module):
     running_var: Tensor
     batches: Tensor
     frozen = False
+    tracking = True  # False while a part of the network is computed a second time
 
     def __init__(self, channels: int, v_th: float, *, alpha: float = 1.0, gain: float = 1.0, eps: float = 1e-5) -> None:
         super().__init__()
@@ -42,23 +43,27 @@ class Tdbn(nn.Module):
         self.scale = alpha * v_th
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised currents; while training, by the statistics of this batch."""
+    def forward(self, x: Tensor | Currents) -> Tensor | Currents:
+        """Normalised currents, not yet computed where x is not; while training, by the statistics of this batch."""
+        raw = tensor_of(x)
         gain = self.gain * self.scale
         if self.frozen or not self.training:
-            y = F.batch_norm(per_step(x), self.running_mean, self.running_var, gain, self.shift, eps=self.eps)
-            return like_input(y, x)
-        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        y = F.batch_norm(per_step(x), mean, var, gain, self.shift, training=True, momentum=1.0, eps=self.eps)
-        self._track(mean, var)
-        return like_input(y, x)
+            known = Statistics(self.running_mean, self.running_var, self.eps, of_batch=False)
+            normed = Currents((Term(raw, gain, self.shift, known),))
+        else:
+            seen = statistics_of(raw, self.eps)
+            self._track(seen, raw.numel() // len(gain))
+            normed = Currents((Term(raw, gain, self.shift, seen),))
+        return normed if isinstance(x, Currents) else normed.tensor()
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, var: Tensor) -> None:
+    def _track(self, seen: Statistics, count: int) -> None:
+        if not self.tracking:
+            return
         self.batches += 1
         share = self.batches.reciprocal().clamp_(min=MOMENTUM)
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(var, share)
+        self.running_mean.lerp_(seen.mean.to(self.running_mean), share)
+        self.running_var.lerp_(seen.var.to(self.running_var) * (count / max(1, count - 1)), share)  # unbiased
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(gain with alpha v_th in it, shift, running mean, sqrt(running var + eps)), each (C,), float64."""
@@ -89,9 +94,10 @@ class ChannelBias(nn.Module):
         super().__init__()
         self.register_buffer("bias", bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x + bias, for (N, T, C, H, W)."""
-        return x + self.bias.view(-1, 1, 1)
+    def forward(self, x: Tensor | Currents) -> Tensor | Currents:
+        """x + bias, for (N, T, C, H, W); not yet computed where x is not."""
+        biased = Currents((Term(tensor_of(x), shift=self.bias),))
+        return biased if isinstance(x, Currents) else biased.tensor()
 
     def describe(self) -> dict[str, Any]:
         """The bias (C,), real."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroseg.models.blocks import BLOCKS, Cell, ConvNorm, EfsBlock, Inception, conv_norm
+from neuroseg.models.currents import Currents
 from neuroseg.models.synapse import SynapseConvT
 from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
 
@@ -42,7 +43,7 @@ class Stream(nn.Module):
             self.add_module(name, BLOCKS[plan.block](plan.cell, channels, plan.expansion))
         self.output = plan.cell.lif()
 
-    def spikes_of(self, stream: Tensor) -> Tensor:
+    def spikes_of(self, stream: Currents) -> Tensor:
         """Currents that start the stream -> spikes of its output population; both (N, T, C, H, W)."""
         if self.span is not None:
             return self._spikes_of_short(stream, self.span)
@@ -51,7 +52,7 @@ class Stream(nn.Module):
         spikes: Tensor = self.output(stream)
         return spikes
 
-    def _spikes_of_short(self, start: Tensor, span: int) -> Tensor:
+    def _spikes_of_short(self, start: Currents, span: int) -> Tensor:
         """Every reader of the stream gets the currents of the last `span` + 1 sources; the start is the first source."""
         currents = [start]
         for name in self.block_names:
@@ -61,7 +62,7 @@ class Stream(nn.Module):
         return spikes
 
     @staticmethod
-    def _sum(currents: list[Tensor]) -> Tensor:
+    def _sum(currents: list[Currents]) -> Currents:
         total = currents[0]
         for more in currents[1:]:
             total = total + more

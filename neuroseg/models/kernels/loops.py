@@ -1,0 +1,183 @@
+"""The loops of the CPU's kernels, compiled by numba when they are first called and cached on disk.
+
+Arrays are flat over positions and channels: (N, T, L) with L = P C. They are worked off in tiles of whole positions, `tile`
+values long, so that a tile of all steps stays in the cache; parameters per channel come repeated to that length. A tensor's
+tiles are split into chunks, always into the same ones, so that sums do not depend on the number of threads; a call works
+off the chunks [first, last).
+"""
+
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numba.core.errors import NumbaError
+
+UNIT = np.float32(4096)  # membrane states are integers in 1/4096; float32, so that no product with it gets wider
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+
+
+def _compiled(loop):
+    """Without the interpreter's lock, and fused multiply-adds allowed; cached where some folder can be written."""
+    try:
+        return njit(nogil=True, error_model="numpy", fastmath={"contract"}, cache=True)(loop)
+    except (RuntimeError, NumbaError):
+        return njit(nogil=True, error_model="numpy", fastmath={"contract"})(loop)
+
+
+@_compiled
+def add_moments(y, sums, first, last):
+    """Per chunk: sums[chunk] (2, tile) += y and y^2; y (L,), sums float64."""
+    chunks, _, tile = sums.shape
+    tiles = (y.shape[0] + tile - 1) // tile
+    for chunk in range(first, last):
+        total, squares = sums[chunk, 0], sums[chunk, 1]
+        for i in range(tiles * chunk // chunks, tiles * (chunk + 1) // chunks):
+            row = y[i * tile : (i + 1) * tile]
+            for j in range(row.shape[0]):
+                value = np.float64(row[j])
+                total[j] += value
+                squares[j] += value * value
+
+
+@_compiled
+def _copy(x, out):
+    for j in range(x.shape[0]):
+        out[j] = x[j]
+
+
+@_compiled
+def _add(x, out):
+    for j in range(x.shape[0]):
+        out[j] += x[j]
+
+
+@_compiled
+def _add_terms(values, scale, shift, n, t, start, x):
+    """x = sum of scale[k] values[k][n, t, start : start + len(x)] + shift."""
+    y, factor = values[0][n, t, start : start + x.shape[0]], scale[0]
+    for j in range(x.shape[0]):
+        x[j] = shift[j] + factor[j] * y[j]
+    for k in range(1, len(values)):
+        y, factor = values[k][n, t, start : start + x.shape[0]], scale[k]
+        for j in range(x.shape[0]):
+            x[j] += factor[j] * y[j]
+
+
+@_compiled
+def fire(values, scale, shift, kept, v_th, spikes, currents, space, first, last):
+    """Spikes (N, T, L), and where `currents` is not empty x (N, Ti, L).
+
+    values          K arrays (N, Ti, L);  scale (K, tile), shift (tile,)
+    kept, v_th      scalars of the state's type;  space (chunks, tile) of that type, for the membrane
+    """
+    count, steps, length = spikes.shape
+    chunks, tile = space.shape
+    tiles = (length + tile - 1) // tile
+    same = values[0].shape[1] != steps
+    sums = np.empty_like(shift)
+    for i in range(count * tiles * first // chunks, count * tiles * last // chunks):
+        n, start = i // tiles, i % tiles * tile
+        size = min(tile, length - start)
+        v, x = space[first, :size], sums[:size]
+        for j in range(size):
+            v[j] = 0
+        for t in range(steps):
+            if t == 0 or not same:
+                _add_terms(values, scale, shift, n, t, start, x)
+                if currents.shape[0] > 0:
+                    _copy(x, currents[n, t, start : start + size])
+            s = spikes[n, t, start : start + size]
+            for j in range(size):
+                u = np.trunc(v[j] * kept) + np.trunc(x[j] * UNIT)
+                s[j] = u > v_th
+                v[j] = ZERO if u > v_th else u
+
+
+@_compiled
+def backward(values, scale, shift, kept, v_th, width, grad_spikes, grad_currents, grad, sums, space, first, last):
+    """grad (N, Ti, L) = dL/dx, and sums[chunk] (1 + K, tile) += its sum and those of its products with each term.
+
+    grad_spikes     (N, T, L);  grad_currents (N, Ti, L), or empty for none
+    width           of the surrogate, scalar of the values' type;  sums float64
+    space           (chunks, T, tile) of the state's type, for the membrane
+    """
+    count, steps, length = grad_spikes.shape
+    chunks, _, tile = space.shape
+    tiles = (length + tile - 1) // tile
+    same = values[0].shape[1] != steps
+    x_space, g_space, part = np.empty_like(shift), np.empty_like(shift), np.empty((len(values) + 1, tile), shift.dtype)
+    for chunk in range(first, last):
+        for i in range(count * tiles * chunk // chunks, count * tiles * (chunk + 1) // chunks):
+            n, start = i // tiles, i % tiles * tile
+            size = min(tile, length - start)
+            x, g = x_space[:size], g_space[:size]
+            part[:] = 0
+            for t in range(steps):
+                if t == 0 or not same:
+                    _add_terms(values, scale, shift, n, t, start, x)
+                _step(space[first, max(0, t - 1), :size], space[first, t, :size], x, t == 0, kept, v_th)
+            g[:] = 0
+            for t in range(steps - 1, -1, -1):
+                _through_time(g, space[first, t, :size], grad_spikes[n, t, start : start + size], kept, v_th, width)
+                to_x = grad[n, 0 if same else t, start : start + size]
+                if same and t < steps - 1:
+                    _add(g, to_x)
+                else:
+                    _copy(g, to_x)
+                if same and t > 0:
+                    continue
+                if grad_currents.shape[0] > 0:
+                    _add(grad_currents[n, t, start : start + size], to_x)
+                _add_products(part, to_x, values, n, t, start)
+            for k in range(part.shape[0]):
+                _add(part[k, :size], sums[chunk, k])
+
+
+@_compiled
+def _step(before, now, x, from_rest, kept, v_th):
+    """The membrane before its reset, from what it was a step before."""
+    if from_rest:
+        for j in range(x.shape[0]):
+            now[j] = np.trunc(x[j] * UNIT)
+        return
+    for j in range(x.shape[0]):
+        rest = np.trunc(before[j] * kept)
+        now[j] = np.trunc(x[j] * UNIT) + (ZERO if before[j] > v_th else rest)
+
+
+@_compiled
+def _through_time(g, v, grad_spikes, kept, v_th, width):
+    """g = dL/dv[t] from g = dL/dv[t + 1]; zero where nothing comes after."""
+    half, height = width * HALF, ONE / width
+    for j in range(g.shape[0]):
+        real = v[j] / UNIT
+        slope = height if abs(real - v_th / UNIT) <= half else ZERO
+        decay = (ZERO if v[j] > v_th else kept) - kept * real * slope
+        g[j] = grad_spikes[j] * slope + g[j] * decay
+
+
+@_compiled
+def _add_products(part, to_x, values, n, t, start):
+    """part[0] += to_x; part[1 + k] += to_x values[k]."""
+    total = part[0]
+    for j in range(to_x.shape[0]):
+        total[j] += to_x[j]
+    for k in range(len(values)):
+        total, y = part[k + 1], values[k][n, t, start : start + to_x.shape[0]]
+        for j in range(to_x.shape[0]):
+            total[j] += to_x[j] * y[j]
+
+
+@_compiled
+def rescale(grad, y, factors, out, first, last):
+    """out = factors[0] grad + factors[1] y + factors[2]; grad, y, out (L,), out may be grad; factors (3, tile)."""
+    tile = factors.shape[1]
+    length = y.shape[0]
+    a, b, c = factors
+    for start in range(first * tile, min(last * tile, length), tile):
+        size = min(tile, length - start)
+        g, z, result = grad[start : start + size], y[start : start + size], out[start : start + size]
+        for j in range(size):
+            result[j] = a[j] * g[j] + b[j] * z[j] + c[j]
