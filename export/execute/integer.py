@@ -2,12 +2,11 @@
 
 A feed-forward graph needs no time-major loop: every population's T steps are computed at once from its sources' T
 steps. Spikes and sums are freed after their last consumer. Samples are independent and start from zero state, which is
-what staggered resets give on Lava.
+what staggered resets give on Lava. What is computed how is worked out once per graph (`export.execute.plan`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.errors import DataError
-from export.execute.neuron import Extremes, lif
-from export.execute.synapse import fingerprint, synaptic_sum
-from export.graph import LINES, Graph, Population, to_logical, to_physical
+from export.execute.deliver import SUMS, exact_floats, wrapped
+from export.execute.neuron import Extremes, fire, lif
+from export.execute.plan import Plan, Step, Term, plan_of
+from export.graph import LINES, Graph, Population
 
 Spikes = dict[str, NDArray[np.uint8]]
 
@@ -29,6 +29,7 @@ def run_integer(
     *,
     populations: Sequence[str] | None = None,
     batch: int = 8,
+    device: str = "cpu",
     extremes: dict[str, Extremes] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Spikes:
@@ -37,6 +38,7 @@ def run_integer(
     inputs       input population -> spikes (N, T, C, H, W) in {0, 1}, or the constant bias (N, C, H, W) of a driven input
     populations  whose spikes to return (default: all but relays and delay neurons)
     batch        samples computed together: bounds memory
+    device       torch device that computes, "cpu" or "cuda"
     extremes     filled, per population, with the ranges of sums, currents and membranes that were seen
     returns      population -> uint8 (N, T, C, H, W), logical order
     raises       DataError where an input is missing or has another shape
@@ -46,13 +48,19 @@ def run_integer(
         populations if populations is not None else (p.name for p in graph.populations.values() if p.kind not in LINES)
     )
     parts: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in graph.populations if name in wanted}
-    for first in range(0, samples, batch):
-        chunk = {name: values[first : first + batch] for name, values in inputs.items()}
-        for name, spikes in _run_batch(graph, chunk, extremes):
-            if name in wanted:
-                parts[name].append(to_logical(spikes.numpy(), graph.populations[name].layout))
-        if on_progress is not None:
-            on_progress(min(first + batch, samples), samples)
+    where = torch.device(device)
+    with torch.no_grad(), exact_floats():
+        plan = plan_of(graph, where)
+        for first in range(0, samples, batch):
+            chunk = {name: values[first : first + batch] for name, values in inputs.items()}
+            for name, maps in _run_batch(graph, plan, chunk, where, extremes):
+                asked = [line for line in parts if plan.origins[line] == name]
+                if asked:
+                    spikes = _channels_first(maps)
+                    for line in asked:
+                        parts[line].append(spikes)
+            if on_progress is not None:
+                on_progress(min(first + batch, samples), samples)
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
@@ -93,67 +101,98 @@ def input_spikes(population: Population, values: NDArray[np.generic], steps: int
 
 
 def _run_batch(
-    graph: Graph, inputs: Mapping[str, NDArray[np.generic]], extremes: dict[str, Extremes] | None
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield (population, physical spikes (N, T, C, H, W)) in topological order."""
-    prints = {p.name: fingerprint(p, _origin(graph, p.source)) for p in graph.projections}
-    uses = Counter(prints.values())
-    readers = Counter(p.source for p in graph.projections)
-    spikes: dict[str, Tensor] = {}
-    sums: dict[str, Tensor] = {}
-    for population in graph.populations.values():
-        if population.kind == "input":
-            given = input_spikes(population, inputs[population.name], graph.steps)
-            out = torch.from_numpy(to_physical(given, population.layout))
-        elif population.kind in LINES:
-            out = spikes[graph.into(population.name)[0].source]
-        else:
-            out = _fire(graph, population, spikes, sums, prints, uses, extremes)
-        for projection in graph.into(population.name):
-            readers[projection.source] -= 1
-            if not readers[projection.source]:
-                del spikes[projection.source]
-        if readers[population.name]:
-            spikes[population.name] = out
-        yield population.name, out
-
-
-def _origin(graph: Graph, name: str) -> str:
-    """The population whose spikes a relay or delay neuron repeats, so that sums behind different taps are computed once."""
-    while graph.populations[name].kind in LINES:
-        name = graph.into(name)[0].source
-    return name
-
-
-def _fire(
     graph: Graph,
-    population: Population,
-    spikes: Mapping[str, Tensor],
-    sums: dict[str, Tensor],
-    prints: Mapping[str, str],
-    uses: Counter[str],
+    plan: Plan,
+    inputs: Mapping[str, NDArray[np.generic]],
+    device: torch.device,
     extremes: dict[str, Extremes] | None,
-) -> Tensor:
-    """One population: the sum of what its projections deliver, then the neuron."""
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield (population, spikes (N, T, H, W, C) uint8) in topological order."""
+    spikes: dict[str, Tensor] = {}
+    kept = _Kept(plan.uses)
+    for step in plan.steps:
+        name = step.population.name
+        if step.population.kind == "input":
+            out = _maps(input_spikes(step.population, inputs[name], graph.steps)).to(device)
+        else:
+            total = _summed(step, spikes, kept).unflatten(0, (-1, graph.steps))
+            out = _fired(step, total, extremes)
+            kept.keep(name, total.flatten(0, 1))
+            del total
+        for source in step.frees:
+            del spikes[source]
+        if name in plan.read:
+            spikes[name] = out
+        yield name, out
+
+
+class _Kept:
+    """Sums that later steps take, each until its last use."""
+
+    def __init__(self, uses: Mapping[str, int]) -> None:
+        self.left = dict(uses)
+        self.sums: dict[str, Tensor] = {}
+
+    def keep(self, key: str, sums: Tensor) -> None:
+        """Keep a sum if somebody takes it later."""
+        if self.left.get(key):
+            self.sums[key] = sums
+
+    def take(self, key: str) -> tuple[Tensor, bool]:
+        """A sum, and whether it may be written to: nobody else takes it."""
+        self.left[key] -= 1
+        return (self.sums[key], False) if self.left[key] else (self.sums.pop(key), True)
+
+
+def _summed(step: Step, spikes: Mapping[str, Tensor], kept: _Kept) -> Tensor:
+    """What all projections into a population deliver: (M, H, W, C), `step.dtype`."""
     total: Tensor | None = None
-    for projection in graph.into(population.name):
-        key = prints[projection.name]
-        if key not in sums:
-            source = spikes[projection.source]
-            flat = synaptic_sum(projection, source.flatten(0, 1))
-            sums[key] = flat.view(source.shape[0], source.shape[1], *flat.shape[1:])
-        total = sums[key] if total is None else total + sums[key]
-        uses[key] -= 1
-        if not uses[key]:
-            del sums[key]
-    assert total is not None and population.lif is not None
+    if step.base is not None:
+        total = _own(*kept.take(step.base), step.dtype)
+    for term in step.terms:
+        if term.key in kept.left:
+            if term.key not in kept.sums:
+                kept.keep(term.key, _delivered(term, spikes))
+            part, own = kept.take(term.key)
+            total = _own(part, own, step.dtype) if total is None else total.add_(part)
+        elif step.dtype is SUMS:
+            total = term.deliver(spikes[term.source].flatten(0, 1), total)
+        else:
+            part = _delivered(term, spikes).to(torch.int32)
+            total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
+def _delivered(term: Term, spikes: Mapping[str, Tensor]) -> Tensor:
+    sums = term.deliver(spikes[term.source].flatten(0, 1), None)
+    return wrapped(sums) if term.wraps else sums
+
+
+def _own(sums: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
+    """Sums that may be written to, in the wanted type."""
+    changed = sums.to(dtype)
+    return changed if own or changed is not sums else sums.clone()
+
+
+def _fired(step: Step, total: Tensor, extremes: dict[str, Extremes] | None) -> Tensor:
+    """Spikes (N, T, H, W, C) of a population from its sums."""
+    assert step.population.lif is not None
+    if extremes is None and total.device.type == "cpu":
+        return fire(total, step.population.lif, step.tile)
+    total = total.to(torch.int32)
     seen = None
     if extremes is not None:
-        seen = extremes.setdefault(population.name, Extremes())
+        seen = extremes.setdefault(step.population.name, Extremes())
         seen.see("a", total)
-    bias = population.physical_bias()
-    shaped = None
-    if bias is not None:
-        shaped = torch.from_numpy(bias.astype(np.int32))
-        shaped = shaped if shaped.ndim == 3 else shaped[:, None, None]
-    return lif(total, population.lif, shaped, seen)
+    return lif(total, step.population.lif, step.bias, seen)
+
+
+def _maps(spikes: NDArray[np.uint8]) -> Tensor:
+    """(N, T, C, H, W) -> (N, T, H, W, C)."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(spikes, 2, -1)))
+
+
+def _channels_first(maps: Tensor) -> NDArray[np.uint8]:
+    """(N, T, H, W, C) -> (N, T, C, H, W)."""
+    return np.ascontiguousarray(np.moveaxis(maps.cpu().numpy(), -1, 2))

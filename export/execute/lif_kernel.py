@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from export.execute.neuron import DECAY_BITS, STATE_LIMIT
-from export.graph import V_TH_SHIFT
+from export.graph import DECAY_BITS, STATE_LIMIT, V_TH_SHIFT
 
 BLOCK = 2048  # neurons whose state stays in the nearest cache while time runs
 DECAY_MASK = (1 << DECAY_BITS) - 1
@@ -75,3 +74,33 @@ def lif_steps(a: Any, u: Any, v: Any, push: Any, out: Any, u_decay: int, v_decay
                 fires = x > threshold
                 fired[i] = 1 if fires else 0
                 membrane[i] = np.int32(0) if fires else x
+
+
+@njit(nogil=True, cache=True)
+def lif_samples(totals: Any, push: Any, out: Any, block: int, u_decay: int, v_decay: int, v_th: int) -> None:
+    """N samples that start from zero state, in one sweep: every sum is read once and every spike written once.
+
+    totals   (N, T, n) float32 or int32, whole numbers
+    push     bias in state units, int32: (n,), or (block,) that repeats from block to block
+    out      (N, T, n) uint8
+    block    neurons whose state is kept while time runs; with a repeating bias a multiple of its period
+    """
+    keep_u, keep_v = np.uint32(4096 - u_decay), np.uint32(4096 - v_decay)
+    threshold = np.int32(min(v_th << V_TH_SHIFT, STATE_LIMIT))
+    samples, steps, n = totals.shape
+    u, v = np.empty(block, np.int32), np.empty(block, np.int32)
+    for sample in range(samples):
+        for first in range(0, n, block):
+            size = min(block, n - first)
+            bias = push[first : first + size] if push.size == n else push
+            u[:size] = 0
+            v[:size] = 0
+            for t in range(steps):
+                row, fired = totals[sample, t, first : first + size], out[sample, t, first : first + size]
+                for i in range(size):
+                    current = _current(u[i], np.int32(row[i]), keep_u)
+                    x = _membrane(v[i], current, bias[i], keep_v)
+                    fires = x > threshold
+                    fired[i] = fires
+                    u[i] = current
+                    v[i] = np.int32(0) if fires else x

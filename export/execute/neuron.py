@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from export.graph import DECAY_BITS as DECAY_BITS
 from export.graph import DECAY_ONE, V_TH_SHIFT, Lif
-
-STATE_LIMIT = 1 << 23  # u wraps and v saturates at +-2^23 (24-bit state)
-DECAY_BITS = 12
+from export.graph import STATE_LIMIT as STATE_LIMIT
 
 
 @dataclass
@@ -73,6 +72,22 @@ def lif(a: Tensor, params: Lif, bias: Tensor | None = None, extremes: Extremes |
         fired = v > threshold
         spikes[:, t] = fired
         v = v.masked_fill(fired, 0)
+    return spikes
+
+
+def fire(total: Tensor, params: Lif, tile: Tensor) -> Tensor:
+    """`lif` by the compiled kernel, on the processor.
+
+    total    (N, T, ...) int32 or float32 that holds whole numbers, contiguous
+    tile     bias in state units, int32: one per neuron, or a block that repeats
+    returns  (N, T, ...) uint8
+    """
+    from export.execute.lif_kernel import BLOCK, lif_samples  # loads numba
+
+    spikes = torch.empty(total.shape, dtype=torch.uint8)
+    flat, out = total.flatten(2).numpy(), spikes.flatten(2).numpy()
+    block = BLOCK if len(tile) == flat.shape[2] else len(tile)
+    lif_samples(flat, tile.numpy(), out, block, params.u_decay, params.v_decay, int(params.v_th))
     return spikes
 
 

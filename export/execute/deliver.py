@@ -1,0 +1,230 @@
+"""Projections made ready to run: weights as tensors, packed once per graph, the fastest exact arithmetic chosen.
+
+Whatever the layouts of the populations, tensors are full-resolution maps, channels last: spikes (M, H, W, C) uint8, sums
+(M, H', W', C'); M is samples x steps. A sum of integers is exact in float32 while its absolute value stays below 2^24, in
+any order of addition:
+
+    8 bit     spikes x weights in bytes, added in 32 bit integers and handed out as float32 (oneDNN, processors with VNNI).
+              Our weights are even and in [-256, 254]: half of one is a byte, and the output scale is 2
+    float32   matrix hardware everywhere else, with TF32 and bfloat16 shortcuts switched off
+    float64   where the weights alone cannot rule out sums that leave 24 bits: these then wrap as on Lava (`wrapped`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from export.execute.logical import logical
+from export.execute.synapse import SUM_BITS, largest_sum
+from export.graph import Array, Conv, Dense, Population, Projection, Shape, Sparse, to_logical
+
+SUMS = torch.float32
+WRAPS = 1 << (SUM_BITS - 1)
+BYTE = 127
+
+
+class Delivery(Protocol):
+    """What a projection adds at its target, ready to run."""
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        """Sums (M, H', W', C'), or `total` with them added, in place. Both `SUMS`, or float64 where the projection wraps."""
+
+
+def prepare(projection: Projection, source: Population, target: Population, device: torch.device) -> Delivery:
+    """The fastest exact way to run a projection between two populations on a device."""
+    dtype = torch.float64 if wraps(projection) else SUMS
+    if isinstance(projection, Sparse):
+        return _sparse(projection, source, target, dtype, device)
+    if isinstance(projection, Dense):
+        return _FloatDense(projection, source, dtype, device)
+    layouts = source.layout, target.layout
+    found = logical(projection, layouts, source.shape[1:], target.shape[1:])
+    if found is not None:
+        run = _convolution(found.conv, dtype, device)
+        return run if found.factor == 1 else _Layered(run, 1, found.factor)
+    return _Layered(_convolution(projection, dtype, device), *layouts)
+
+
+def wraps(projection: Projection) -> bool:
+    """Whether a sum of this projection alone could leave 24 bits: `wrapped` then applies."""
+    return largest_sum(projection) >= WRAPS
+
+
+def wrapped(sums: Tensor) -> Tensor:
+    """Sums of any float type as int32, wrapped at 24 bits as a Lava Conv wraps them."""
+    return ((sums.to(torch.int64) + WRAPS) % (2 * WRAPS) - WRAPS).to(torch.int32)
+
+
+def byte_scale(weight: Array) -> int:
+    """2 or 1 where all weights divided by it are whole and fit a signed byte, and this processor multiplies bytes; else 0."""
+    if not bytes_are_fast():
+        return 0
+    for scale in (2, 1):
+        if not (weight % scale).any() and weight.min() >= -(BYTE + 1) * scale and weight.max() <= BYTE * scale:
+            return scale
+    return 0
+
+
+@cache
+def bytes_are_fast() -> bool:
+    """Whether oneDNN multiplies bytes here without rounding or saturation; tried once per process on extreme sums."""
+    if not (hasattr(torch.ops.onednn, "qconv2d_pointwise") and torch.cpu._is_vnni_supported()):
+        return False
+    spikes = torch.ones((2, 6, 6, 64), dtype=torch.uint8)
+    for groups in (1, 16, 64):
+        weight = np.full((64, 64 // groups, 3, 3), -256)
+        weight[::2] = 254
+        conv = Conv("trial", "a", "b", weight, padding=(1, 1), groups=groups)
+        exact = _FloatConv(conv, torch.float64, torch.device("cpu"))(spikes, None)
+        if not torch.equal(_ByteConv(conv, 2)(spikes, None).double(), exact):
+            return False
+    return True
+
+
+@contextmanager
+def exact_floats() -> Iterator[None]:
+    """Float32 means float32: TF32 and bfloat16 shortcuts of matrix products and convolutions are off inside."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _convolution(conv: Conv, dtype: torch.dtype, device: torch.device) -> Delivery:
+    scale = byte_scale(conv.weight) if device.type == "cpu" and dtype is SUMS else 0
+    return _ByteConv(conv, scale) if scale else _FloatConv(conv, dtype, device)
+
+
+def _added(sums: Tensor, total: Tensor | None) -> Tensor:
+    return sums if total is None else total.add_(sums)
+
+
+class _ByteConv:
+    def __init__(self, conv: Conv, scale: int) -> None:
+        outputs = conv.weight.shape[0]
+        self.scale = torch.full((outputs,), float(scale))
+        self.zero = torch.zeros(outputs, dtype=torch.int64)
+        self.geometry = (list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups)
+        weight = torch.from_numpy(np.ascontiguousarray(conv.weight // scale).astype(np.int8))
+        self.weight = torch.ops.onednn.qconv_prepack(weight, self.scale, 1.0, 0, *self.geometry, None)
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        given = (spikes.permute(0, 3, 1, 2), 1.0, 0, self.weight, self.scale, self.zero)
+        form = (None, *self.geometry, 1.0, 0, torch.float32)
+        run = torch.ops.onednn.qconv2d_pointwise
+        if total is None:
+            sums: Tensor = run(*given, *form, "none", [], "")
+            return sums.permute(0, 2, 3, 1).contiguous()
+        run.binary(*given, total.permute(0, 3, 1, 2), *form, 1.0, 0, "sum", 1.0, "none", [], "")
+        return total
+
+
+class _FloatConv:
+    def __init__(self, conv: Conv, dtype: torch.dtype, device: torch.device) -> None:
+        self.conv = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        weight = torch.from_numpy(np.ascontiguousarray(conv.weight)).to(device, dtype)
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        x = spikes.to(self.weight.dtype).permute(0, 3, 1, 2)
+        return _added(F.conv2d(x, self.weight, None, *self.conv).permute(0, 2, 3, 1).contiguous(), total)
+
+
+class _Layered:
+    """A convolution between space-to-depth layouts: spikes are brought there, sums are brought back."""
+
+    def __init__(self, run: Delivery, source: int, target: int) -> None:
+        self.run, self.source, self.target = run, source, target
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        sums = self.run(_folded(spikes, self.source), None)
+        return _added(_unfolded(sums, self.target), total)
+
+
+def _folded(x: Tensor, r: int) -> Tensor:
+    """(M, H, W, C) -> (M, H/r, W/r, C r^2), channel c r^2 + r dy + dx."""
+    if r == 1:
+        return x
+    m, height, width, channels = x.shape
+    split = x.view(m, height // r, r, width // r, r, channels).permute(0, 1, 3, 5, 2, 4)
+    return split.reshape(m, height // r, width // r, channels * r * r)
+
+
+def _unfolded(x: Tensor, r: int) -> Tensor:
+    """The inverse of `_folded`."""
+    if r == 1:
+        return x
+    m, height, width, channels = x.shape
+    split = x.view(m, height, width, channels // (r * r), r, r).permute(0, 1, 4, 2, 5, 3)
+    return split.reshape(m, height * r, width * r, channels // (r * r))
+
+
+class _FloatDense:
+    def __init__(self, dense: Dense, source: Population, dtype: torch.dtype, device: torch.device) -> None:
+        outputs = dense.weight.shape[0]
+        weight = to_logical(dense.weight.reshape(outputs, *source.physical_shape), source.layout)
+        inputs_first = np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, outputs)  # (H W C, out)
+        self.weight = torch.from_numpy(inputs_first).to(device, dtype)
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        return _added((spikes.flatten(1).to(self.weight.dtype) @ self.weight)[:, None, None], total)
+
+
+def _sparse(
+    projection: Sparse, source: Population, target: Population, dtype: torch.dtype, device: torch.device
+) -> Delivery:
+    """Rows and columns in the order of the maps; a permutation (one synapse per neuron) is a gather."""
+    rows, columns = _order(target), _order(source)
+    matrix = projection.matrix.astype(np.float64).tocoo()
+    matrix.sum_duplicates()
+    row, column = np.argsort(rows)[matrix.row], np.argsort(columns)[matrix.col]
+    order = np.argsort(row, kind="stable")
+    row, column = row[order], column[order]
+    channels, height, width = target.shape
+    weight = torch.from_numpy(matrix.data[order]).to(device, dtype)
+    if np.array_equal(row, np.arange(len(rows))):
+        kept = np.array_equal(column, np.arange(len(columns)))  # what `interleave` is, seen at full resolution
+        index = None if kept else torch.from_numpy(column).to(device)
+        return _Gather(index, weight, (height, width, channels))
+    places = torch.from_numpy(np.stack((row, column))).to(device)
+    table = torch.sparse_coo_tensor(places, weight, (len(rows), len(columns)))
+    return _SparseProduct(table, (height, width, channels))
+
+
+def _order(population: Population) -> NDArray[np.int64]:
+    """(H W C,): where the neurons of a map, channels last, stand in physical (C, H, W) order."""
+    physical = np.arange(population.neurons).reshape(population.physical_shape)
+    return np.asarray(to_logical(physical, population.layout).transpose(1, 2, 0).ravel())
+
+
+class _Gather:
+    """index (H W C,): the source of each neuron; None: the neuron at its own place."""
+
+    def __init__(self, index: Tensor | None, weight: Tensor, shape: Shape) -> None:
+        self.index, self.weight, self.shape = index, weight, shape
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        flat = spikes.flatten(1)
+        picked = flat if self.index is None else flat.index_select(1, self.index)
+        return _added((picked * self.weight).view(-1, *self.shape), total)
+
+
+class _SparseProduct:
+    def __init__(self, table: Tensor, shape: Shape) -> None:
+        self.table, self.shape = table, shape
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        sums = torch.sparse.mm(self.table, spikes.flatten(1).to(self.table.dtype).T).T
+        return _added(sums.contiguous().view(-1, *self.shape), total)
