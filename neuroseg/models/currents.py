@@ -7,15 +7,14 @@ kernel does all of it (`neuroseg.models.kernels`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from neuroseg.models.kernels import Neuron, Terms, kernels_for
-from neuroseg.models.synapse import like_input, per_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +52,6 @@ class Term:
         """Whether nothing is left to be done."""
         return self.gain is None and self.shift is None
 
-    def value(self) -> Tensor:
-        """The numbers, by torch's own operations."""
-        if self.norm is None:
-            return self.raw if self.shift is None else self.raw + self.shift.view(-1, 1, 1)
-        batch, x = self.norm.of_batch, per_step(self.raw)
-        mean, var = (None, None) if batch else (self.norm.mean, self.norm.var)
-        y = F.batch_norm(x, mean, var, self.gain, self.shift, training=batch, eps=self.norm.eps)
-        return like_input(y, self.raw)
-
 
 class Currents:
     """A sum of terms, (N, T, C, H, W) or (N, C, H, W). `+` with other currents or a tensor; `tensor()` computes it."""
@@ -88,22 +78,28 @@ class Currents:
 
     def tensor(self) -> Tensor:
         """The sum as numbers; computed once."""
-        total = self._terms[0].value()
-        for term in self._terms[1:]:
-            total = total + term.value()
-        self._terms = (Term(total),)
-        return total
+        if len(self._terms) > 1 or not self._terms[0].is_sum:
+            total: Tensor = _Sum.apply(*self._inputs())  # type: ignore[no-untyped-call]
+            self._terms = (Term(total),)
+        return self._terms[0].raw
 
     def spikes(self, neuron: Neuron, shared: bool) -> Tensor:
         """Spikes (N, T, C, H, W) of neurons that these currents drive; `shared`: others read the currents, too."""
         keep = shared and not (len(self._terms) == 1 and self._terms[0].is_sum)
-        norms = tuple(term.norm for term in self._terms)
-        inputs = [tensor for term in self._terms for tensor in (term.raw, term.gain, term.shift)]
-        spikes, *total = _Fire.apply(neuron, keep, norms, *inputs)  # type: ignore[no-untyped-call]
+        spikes, *total = _Fire.apply(neuron, keep, *self._inputs())  # type: ignore[no-untyped-call]
         if keep:
             self._terms = (Term(total[0]),)
         result: Tensor = spikes
         return result
+
+    def _inputs(self) -> Iterator[Any]:
+        """For autograd: the terms' norms, then raw values, gain and shift of one term after the other."""
+        yield tuple(term.norm for term in self._terms)
+        for term in self._terms:
+            yield from (term.raw, term.gain, term.shift)
+
+
+Norms = tuple[Statistics | None, ...]
 
 
 def currents_of(x: Any) -> Any:
@@ -123,50 +119,69 @@ def statistics_of(raw: Tensor, eps: float) -> Statistics:
     return Statistics(mean, var, eps, of_batch=True)
 
 
-class _Fire(torch.autograd.Function):
-    """Sum, norms and neurons in one: (raw, gain, shift) of every term -> spikes, and with `keep` the summed currents."""
+class _Sum(torch.autograd.Function):
+    """Sum and norms: (raw, gain, shift) of every term -> currents, in the axes of the first term."""
 
     @staticmethod
-    def forward(
-        ctx: Any, neuron: Neuron, keep: bool, norms: tuple[Statistics | None, ...], *inputs: Tensor | None
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, norms: Norms, *inputs: Tensor | None) -> Tensor:
+        ctx.save_for_backward(*inputs)
+        ctx.norms = norms
+        terms = _terms(inputs, norms)
+        return _like(kernels_for(*terms.values).summed(terms), inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        terms, rows = _terms(ctx.saved_tensors, ctx.norms), _rows(grad)
+        total, products = kernels_for(*terms.values).products(terms, rows)
+        return (None, *_to_terms(ctx, terms, rows, total, products, own=False))
+
+
+class _Fire(torch.autograd.Function):
+    """Sum, norms and neurons: (raw, gain, shift) of every term -> spikes, and with `keep` the summed currents."""
+
+    @staticmethod
+    def forward(ctx: Any, neuron: Neuron, keep: bool, norms: Norms, *inputs: Tensor | None) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs)
         ctx.neuron, ctx.norms = neuron, norms
-        terms = _terms(inputs, norms)
-        spikes, total = kernels_for(*terms.values).fire(terms, neuron, keep)
-        raw = inputs[0]
+        terms, raw = _terms(inputs, norms), inputs[0]
         assert raw is not None
-        height_width = raw.shape[-2:]
-        outputs = [spikes.unflatten(2, height_width).permute(0, 1, 4, 2, 3)]
-        return tuple(outputs if total is None else [*outputs, _like(total, raw)])
+        spikes, total = kernels_for(*terms.values).fire(terms, neuron, keep)
+        fired = spikes.unflatten(2, raw.shape[-2:]).permute(0, 1, 4, 2, 3)
+        return (fired,) if total is None else (fired, _like(total, raw))
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_spikes: Tensor | None, grad_total: Tensor | None = None
-    ) -> tuple[Tensor | int | None, ...]:
-        inputs, neuron = ctx.saved_tensors, ctx.neuron
-        terms = _terms(inputs, ctx.norms)
+    def backward(ctx: Any, to_spikes: Tensor | None, to_total: Tensor | None = None) -> tuple[Tensor | None, ...]:
+        terms, neuron = _terms(ctx.saved_tensors, ctx.norms), ctx.neuron
         first = terms.values[0]
-        silent = first.new_zeros(()).expand(first.shape[0], neuron.steps, *first.shape[2:])
-        to_spikes = silent.contiguous() if grad_spikes is None else _rows(grad_spikes)
-        to_total = None if grad_total is None else _rows(grad_total)
         kernels = kernels_for(*terms.values)
-        grad, total, products = kernels.backward(terms, neuron, to_spikes, to_total)
-        grads: list[Tensor | None] = []
-        for k, norm in enumerate(ctx.norms):
-            raw, gain, shift = inputs[3 * k : 3 * k + 3]
-            to_gain = None
-            to_raw = grad
-            if norm is not None:
-                inverse = norm.inverse().double()
-                to_gain = inverse * (products[k] - norm.mean.double() * total)
-                factors = _through_norm(norm, gain.double() * inverse, total, to_gain, first.numel() // first.shape[-1])
-                alone = all(n is None for n in ctx.norms[k + 1 :]) and None not in ctx.norms
-                to_raw = kernels.rescaled(grad, terms.values[k], factors.to(terms.scale.dtype), in_place=alone)
-                to_gain = to_gain.to(gain.dtype)
-            grads += [_like(to_raw.to(raw.dtype), raw), to_gain, None if shift is None else total.to(shift.dtype)]
-        return (None, None, None, *grads)
+        shape = first.shape[0], neuron.steps, *first.shape[2:]
+        to_spikes = first.new_zeros(shape) if to_spikes is None else _rows(to_spikes)
+        to_total = None if to_total is None else _rows(to_total)
+        gradients = kernels.backward(terms, neuron, to_spikes, to_total)
+        return (None, None, None, *_to_terms(ctx, terms, *gradients, own=True))
+
+
+def _to_terms(
+    ctx: Any, terms: Terms, grad: Tensor, total: Tensor, products: Tensor, own: bool
+) -> Iterator[Tensor | None]:
+    """Gradients of (raw, gain, shift) of every term from that of their sum, `grad`, which is overwritten if it is our `own`.
+
+    total (C,), products (K, C)  sums of grad, and of grad times each term's values
+    """
+    last = len(ctx.norms) - 1
+    for k, norm in enumerate(ctx.norms):
+        raw, gain, shift = ctx.saved_tensors[3 * k : 3 * k + 3]
+        to_raw, to_gain = grad, None
+        if norm is not None:
+            inverse = norm.inverse().double()
+            along = inverse * (products[k] - norm.mean.double() * total)
+            count = grad.numel() // grad.shape[-1]
+            factors = _through_norm(norm, gain.double() * inverse, total, along, count).to(terms.scale.dtype)
+            in_place = own and k == last and None not in ctx.norms  # nobody else reads it
+            to_raw = kernels_for(*terms.values).rescaled(grad, terms.values[k], factors, in_place)
+            to_gain = along.to(gain.dtype)
+        yield from (_like(to_raw.to(raw.dtype), raw), to_gain, None if shift is None else total.to(shift.dtype))
 
 
 def _through_norm(norm: Statistics, scale: Tensor, total: Tensor, to_gain: Tensor, count: int) -> Tensor:
@@ -182,7 +197,7 @@ def _through_norm(norm: Statistics, scale: Tensor, total: Tensor, to_gain: Tenso
     return torch.stack([scale, slope, -scale * total / count - slope * norm.mean.double()])
 
 
-def _terms(inputs: tuple[Tensor | None, ...], norms: tuple[Statistics | None, ...]) -> Terms:
+def _terms(inputs: tuple[Tensor | None, ...], norms: Norms) -> Terms:
     values, scales, shifts = [], [], []
     for k, norm in enumerate(norms):
         raw, gain, shift = inputs[3 * k : 3 * k + 3]
@@ -203,11 +218,11 @@ def _terms(inputs: tuple[Tensor | None, ...], norms: tuple[Statistics | None, ..
 def _rows(x: Tensor) -> Tensor:
     """(N, T, C, H, W), or (N, C, H, W) with T = 1, -> contiguous (N, T, H W, C): no copy where it is channels last."""
     x = x if x.ndim == 5 else x.unsqueeze(1)
-    rows: Tensor = x.permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3)
-    return rows
+    return x.permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3)
 
 
-def _like(rows: Tensor, raw: Tensor) -> Tensor:
+def _like(rows: Tensor, raw: Tensor | None) -> Tensor:
     """(N, T, H W, C) -> the axes of `raw`, channels last in memory."""
-    x = rows.unflatten(2, raw.shape[-2:]).permute(0, 1, 4, 2, 3)
+    assert raw is not None
+    x: Tensor = rows.unflatten(2, raw.shape[-2:]).permute(0, 1, 4, 2, 3)
     return x if raw.ndim == 5 else x.squeeze(1)

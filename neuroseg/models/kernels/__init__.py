@@ -68,6 +68,15 @@ class Kernels(Protocol):
     def statistics(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance (C,) over all but the last axis of y (N, Ti, P, C); float32, or float64 for float64."""
 
+    def summed(self, terms: Terms) -> Tensor:
+        """The currents x (N, Ti, P, C), in the dtype of scale and shift."""
+
+    def products(self, terms: Terms, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums per channel of grad (N, Ti, P, C), the gradient of x, for the norms: of itself (C,), of grad y_k (K, C).
+
+        Both float64 where they are summed so; a norm subtracts large parts of them.
+        """
+
     def fire(self, terms: Terms, neuron: Neuron, keep: bool) -> tuple[Tensor, Tensor | None]:
         """Spikes (N, T, P, C), 0 or 1, in the dtype of the last term; with `keep` also the currents x (N, Ti, P, C)."""
 
@@ -84,7 +93,7 @@ class Kernels(Protocol):
             dL/dx[t] = dL/dv[t] + grad_currents[t];   summed over t where x is the same at every step
 
         grad_spikes (N, T, P, C) and grad_currents (N, Ti, P, C) have the dtype of the spikes and of x.
-        Returns dL/dx (N, Ti, P, C), its sum (C,), and the sums (K, C) of dL/dx y_k, for every term.
+        Returns dL/dx (N, Ti, P, C) in the dtype of x, and its `products`.
         """
 
     def rescaled(self, grad: Tensor, y: Tensor, factors: Tensor, in_place: bool) -> Tensor:

@@ -29,6 +29,21 @@ class CompiledKernels:
         mean, square = _per_channel(sums, y) / (y.numel() / y.shape[-1])
         return torch.from_numpy(mean).to(y.dtype), torch.from_numpy(np.maximum(square - mean * mean, 0)).to(y.dtype)
 
+    def summed(self, terms: Terms) -> Tensor:
+        """See `Kernels`."""
+        currents = torch.empty_like(terms.values[0])
+        given, out = _arguments(terms), _flat(currents)
+        _split(currents, lambda first, last: loops.add_up(*given, out, CHUNKS, first, last))
+        return currents
+
+    def products(self, terms: Terms, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Kernels`."""
+        values, flat = tuple(_flat(y) for y in terms.values), _flat(grad)
+        sums = np.zeros((CHUNKS, 1 + len(values), _tile(grad)))
+        _split(grad, lambda first, last: loops.add_products(values, flat, sums, first, last))
+        total = torch.from_numpy(_per_channel(sums, grad))
+        return total[0], total[1:]
+
     def fire(self, terms: Terms, neuron: Neuron, keep: bool) -> tuple[Tensor, Tensor | None]:
         """See `Kernels`."""
         first_value = terms.values[0]
@@ -57,7 +72,7 @@ class CompiledKernels:
             grad_spikes,
             lambda first, last: loops.backward(values, scale, shift, kept, v_th, *given, *out, first, last),
         )
-        total = torch.from_numpy(_per_channel(sums, grad)).to(grad.dtype)
+        total = torch.from_numpy(_per_channel(sums, grad))
         return grad, total[0], total[1:]
 
     def rescaled(self, grad: Tensor, y: Tensor, factors: Tensor, in_place: bool) -> Tensor:

@@ -66,6 +66,37 @@ def _add_terms(values, scale, shift, n, t, start, x):
 
 
 @_compiled
+def add_products(values, grad, sums, first, last):
+    """Per chunk: sums[chunk] (1 + K, tile) += grad (N, Ti, L), and its product with each of the K values (N, Ti, L)."""
+    count, steps, length = grad.shape
+    chunks, _, tile = sums.shape
+    tiles = (length + tile - 1) // tile
+    part = np.empty((len(values) + 1, tile), grad.dtype)
+    for chunk in range(first, last):
+        for i in range(count * tiles * chunk // chunks, count * tiles * (chunk + 1) // chunks):
+            n, start = i // tiles, i % tiles * tile
+            size = min(tile, length - start)
+            part[:] = 0
+            for t in range(steps):
+                _add_products(part, grad[n, t, start : start + size], values, n, t, start)
+            for k in range(part.shape[0]):
+                _add(part[k, :size], sums[chunk, k])
+
+
+@_compiled
+def add_up(values, scale, shift, currents, chunks, first, last):
+    """Currents (N, Ti, L): the scaled values and the shift."""
+    count, steps, length = currents.shape
+    tile = shift.shape[0]
+    tiles = (length + tile - 1) // tile
+    for i in range(count * tiles * first // chunks, count * tiles * last // chunks):
+        n, start = i // tiles, i % tiles * tile
+        size = min(tile, length - start)
+        for t in range(steps):
+            _add_terms(values, scale, shift, n, t, start, currents[n, t, start : start + size])
+
+
+@_compiled
 def fire(values, scale, shift, kept, v_th, spikes, currents, space, first, last):
     """Spikes (N, T, L), and where `currents` is not empty x (N, Ti, L).
 

@@ -17,6 +17,15 @@ class PlainKernels:
         var, mean = torch.var_mean(wide, dim=(0, 1, 2), correction=0)
         return mean, var
 
+    def summed(self, terms: Terms) -> Tensor:
+        """See `Kernels`."""
+        return _currents(terms)
+
+    def products(self, terms: Terms, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Kernels`."""
+        wide = grad.double()
+        return wide.sum((0, 1, 2)), torch.stack([(wide * y.double()).sum((0, 1, 2)) for y in terms.values])
+
     def fire(self, terms: Terms, neuron: Neuron, keep: bool) -> tuple[Tensor, Tensor | None]:
         """See `Kernels`."""
         x = _currents(terms)
@@ -39,9 +48,7 @@ class PlainKernels:
             grad = grad.sum(1, keepdim=True)
         if grad_currents is not None:
             grad = grad + grad_currents.to(grad.dtype)
-        wide = grad.double()
-        products = torch.stack([(wide * y.double()).sum((0, 1, 2)) for y in terms.values])
-        return grad, wide.sum((0, 1, 2)).to(x.dtype), products.to(x.dtype)
+        return grad, *self.products(terms, grad)
 
     def rescaled(self, grad: Tensor, y: Tensor, factors: Tensor, in_place: bool) -> Tensor:
         """See `Kernels`."""
