@@ -23,7 +23,9 @@ Array: TypeAlias = NDArray[Any]
 Kind = Literal["input", "lif", "or", "and", "relay", "delay", "interleave"]
 LINES: tuple[Kind, ...] = ("relay", "delay")  # they repeat their source's spikes later, and stand in no trained module
 
-DECAY_ONE = 4096  # decays are integers in units of 1/4096
+DECAY_BITS = 12
+DECAY_ONE = 1 << DECAY_BITS  # decays are integers in units of 1/4096
+STATE_LIMIT = 1 << 23  # a current wraps and a membrane saturates at +-2^23 (24-bit state)
 V_TH_SHIFT = 6  # thresholds, biases and synaptic sums are compared 6 bits up
 
 

@@ -94,7 +94,8 @@ def _simulate(folder: Path, job: Job, started: list[Any], watch: Watch) -> None:
     sinks = {name: folder / file for name, file in job.sinks.items()}
     config, bridge = _backend(job)
     network = build(graph, sources, sinks, wide_groups=job.fast or bridge is not None, bridge=bridge)
-    head, total, done = network.head, total_steps(graph, job.samples, bridge), 0
+    head = _fused(network) if job.fast and job.fused and bridge is None else network.head
+    total, done = total_steps(graph, job.samples, bridge), 0
     started.append(head)
     if bridge is None:  # Intel's extension starts and ends helper processes of its own; there only progress is watched
         watch.arm()
@@ -114,7 +115,6 @@ def _simulate(folder: Path, job: Job, started: list[Any], watch: Watch) -> None:
 def _backend(job: Job) -> tuple[Any, Any]:
     """Run configuration of the job, and the bridge to the chip if it has one."""
     from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.conv.process import Conv
 
     if job.board is not None:
         from export.lava.board import Timing, choose_host
@@ -123,11 +123,20 @@ def _backend(job: Job) -> tuple[Any, Any]:
         choose_host(os.environ)
         return BoardConfig(), board_bridge(Timing(**job.board))
     models = None
-    if job.fast:
-        from export.lava.models.fast_conv import FastConv
+    if job.fast and not job.fused:
+        from export.lava.models import fast_models
 
-        models = {Conv: FastConv}
+        models = fast_models()
     return Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=models), None
+
+
+def _fused(network: Any) -> Any:
+    """The network as one process of ours. Its loops are compiled here, once, before Lava forks."""
+    from export.lava.fuse import fuse
+    from export.lava.machine import cores
+    from export.lava.processes.fused_network import FusedNetwork
+
+    return FusedNetwork(program=fuse(network.neurons.values(), cores()))
 
 
 def _model_traceback(started: list[Any]) -> str | None:

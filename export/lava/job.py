@@ -20,6 +20,7 @@ class Job:
     steps     T, for files that do not say
     samples   N; samples enter back to back, one every T steps
     fast      our bit-identical models in place of stock's
+    fused     with `fast`: the whole network as one process; else one process for each stock process
     sources   input population -> .npy in the job folder, uint8 (N*T, W, H, C)
     sinks     recorded population -> .npy in the job folder, uint8 (N*T, W, H, C)
     board     fields of `Timing` for a Loihi 2 board; None: Lava's simulator
@@ -32,6 +33,7 @@ class Job:
     sources: dict[str, str]
     sinks: dict[str, str]
     board: dict[str, int] | None = None
+    fused: bool = True
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,15 @@ def measure(root: Path = Path("/")) -> Machine:
         temporary_bytes=shutil.disk_usage(temporary).free,
         tasks=tasks,
         files=_open_files(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores(),
         temporary=temporary,
         tasks_source=source,
     )
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cgroup_memory(root: Path) -> Iterator[int]:

@@ -47,6 +47,7 @@ def run_lava(
     inputs: Mapping[str, Array],
     *,
     fast: bool,
+    fused: bool = True,
     board: Timing | None = None,
     deadline_s: float | None = None,
     populations: Sequence[str] | None = None,
@@ -56,7 +57,8 @@ def run_lava(
 
     inputs       input population -> uint8 spikes (N, T, C, H, W), logical order; for an input that is driven by a
                  constant bias, that bias (N, C, H, W): its spikes are computed here and injected
-    fast         our bit-identical Conv model in place of the stock one
+    fast         our bit-identical models in place of stock's
+    fused        with `fast`: all processes as one; else one process each, as in the stock graph
     board        not None: on a Loihi 2 board, under `Loihi2HwCfg` (`fast` has no meaning there)
     deadline_s   None: 120 s (1,800 s for a board) and twenty times an estimate
     populations  those to record; None: all but relays
@@ -79,7 +81,7 @@ def run_lava(
     limit = deadline_s if deadline_s is not None else patience + SLACK * estimate_s(graph, samples, fast)
     with tempfile.TemporaryDirectory(prefix="neuroseg-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        job = prepare_job(folder, network, graph, inputs, samples, recorded, fast, board)
+        job = prepare_job(folder, network, graph, inputs, samples, recorded, fast, board, fused)
         stall = max(STALL_S if board is None else BOARD_S, SLACK * estimate_s(graph, samples, fast) / REPORTS)
         supervise(folder, limit, on_progress, stall)
         return {p: _collect(folder / job.sinks[p], graph.populations[p], samples, graph.steps) for p in recorded}
@@ -109,6 +111,7 @@ def prepare_job(
     recorded: Sequence[str],
     fast: bool,
     board: Timing | None = None,
+    fused: bool = True,
 ) -> Job:
     """Write input spikes, empty output files and the job into a folder."""
     sources = {population.name: f"input{i}.npy" for i, population in enumerate(graph.inputs)}
@@ -121,7 +124,7 @@ def prepare_job(
     for name, file in sinks.items():
         _rows(folder / file, graph.populations[name], samples * graph.steps)
     timing = None if board is None else asdict(board)
-    job = Job(str(Path(network).resolve()), graph.steps, samples, fast, sources, sinks, timing)
+    job = Job(str(Path(network).resolve()), graph.steps, samples, fast, sources, sinks, timing, fused)
     write_job(folder, job)
     return job
 
