@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, lowered, random_flow
 from scipy.sparse import csr_matrix
 
+from export.errors import TraceError
 from export.execute import deliver
 from export.execute.deliver import wraps
 from export.execute.integer import run_integer
@@ -67,7 +68,10 @@ def only_floats(monkeypatch):
 )
 def test_random_networks_fire_as_the_naive_executor_says(seed, layout, batch, relayed):
     flow, inputs = random_flow(seed, size=8)
-    graph = lowered(flow, layout)
+    try:
+        graph = lowered(flow, layout)
+    except TraceError:  # a map of odd size has no such layout
+        reject()
     same(balance_delays(graph)[0] if relayed else graph, inputs, batch=batch)
 
 

@@ -23,6 +23,8 @@ from export.graph import LINES, Graph, Population
 Spikes = dict[str, NDArray[np.uint8]]
 
 
+@torch.inference_mode()
+@exact_floats()
 def run_integer(
     graph: Graph,
     inputs: Mapping[str, NDArray[np.generic]],
@@ -37,7 +39,7 @@ def run_integer(
 
     inputs       input population -> spikes (N, T, C, H, W) in {0, 1}, or the constant bias (N, C, H, W) of a driven input
     populations  whose spikes to return (default: all but relays and delay neurons)
-    batch        samples computed together: bounds memory
+    batch        most samples computed together: bounds memory; fewer are where their sums leave the processor's cache
     device       torch device that computes, "cpu" or "cuda"
     extremes     filled, per population, with the ranges of sums, currents and membranes that were seen
     returns      population -> uint8 (N, T, C, H, W), logical order
@@ -47,21 +49,24 @@ def run_integer(
     wanted = set(
         populations if populations is not None else (p.name for p in graph.populations.values() if p.kind not in LINES)
     )
-    parts: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in graph.populations if name in wanted}
     where = torch.device(device)
-    with torch.no_grad(), exact_floats():
-        plan = plan_of(graph, where)
-        for first in range(0, samples, batch):
-            chunk = {name: values[first : first + batch] for name, values in inputs.items()}
-            for name, maps in _run_batch(graph, plan, chunk, where, extremes):
-                asked = [line for line in parts if plan.origins[line] == name]
-                if asked:
-                    spikes = _channels_first(maps)
-                    for line in asked:
-                        parts[line].append(spikes)
-            if on_progress is not None:
-                on_progress(min(first + batch, samples), samples)
-    return {name: np.concatenate(part) for name, part in parts.items()}
+    plan = plan_of(graph, where)
+    found = {
+        name: torch.empty((samples, graph.steps, *population.shape), dtype=torch.uint8)
+        for name, population in graph.populations.items()
+        if name in wanted
+    }
+    for first in range(0, samples, batch):
+        last = min(first + batch, samples)
+        for begin in range(first, last, plan.chunk):
+            part = slice(begin, min(begin + plan.chunk, last))
+            chunk = {name: values[part] for name, values in inputs.items()}
+            for name, maps in _run_chunk(graph, plan, chunk, where, extremes):
+                for asked in (a for a in found if plan.origins[a] == name):
+                    found[asked][part].flatten(3).copy_(maps.flatten(2, 3).transpose(2, 3))
+        if on_progress is not None:
+            on_progress(last, samples)
+    return {name: spikes.numpy() for name, spikes in found.items()}
 
 
 def check_inputs(graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> int:
@@ -80,7 +85,7 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> int
             raise DataError(
                 f"input '{population.name}' is driven by a bias of {values.dtype}; integers are needed: round it."
             )
-        if population.lif is None and not np.isin(values, (0, 1)).all():
+        if population.lif is None and not _binary(values):
             raise DataError(
                 f"input '{population.name}' must hold spikes 0 or 1; found {values.min()} to {values.max()}."
             )
@@ -88,6 +93,12 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> int
     if len(counts) != 1:
         raise DataError(f"inputs hold different numbers of samples: {sorted(counts)}.")
     return counts.pop()
+
+
+def _binary(values: NDArray[np.generic]) -> bool:
+    if values.dtype in (np.uint8, np.bool_):
+        return values.size == 0 or bool(values.max() <= 1)
+    return bool(np.isin(values, (0, 1)).all())
 
 
 def input_spikes(population: Population, values: NDArray[np.generic], steps: int) -> NDArray[np.uint8]:
@@ -100,7 +111,7 @@ def input_spikes(population: Population, values: NDArray[np.generic], steps: int
     return spikes
 
 
-def _run_batch(
+def _run_chunk(
     graph: Graph,
     plan: Plan,
     inputs: Mapping[str, NDArray[np.generic]],
@@ -191,8 +202,3 @@ def _fired(step: Step, total: Tensor, extremes: dict[str, Extremes] | None) -> T
 def _maps(spikes: NDArray[np.uint8]) -> Tensor:
     """(N, T, C, H, W) -> (N, T, H, W, C)."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(spikes, 2, -1)))
-
-
-def _channels_first(maps: Tensor) -> NDArray[np.uint8]:
-    """(N, T, H, W, C) -> (N, T, C, H, W)."""
-    return np.ascontiguousarray(np.moveaxis(maps.cpu().numpy(), -1, 2))

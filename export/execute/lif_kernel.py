@@ -6,16 +6,26 @@ All arithmetic is that of 32-bit integers, which wrap as numpy's and torch's do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.errors import NumbaError
 
 from export.graph import DECAY_BITS, STATE_LIMIT, V_TH_SHIFT
 
 BLOCK = 2048  # neurons whose state stays in the nearest cache while time runs
 DECAY_MASK = (1 << DECAY_BITS) - 1
 UPPER = STATE_LIMIT - 1
+
+
+def compiled(loop: Callable[..., None]) -> Callable[..., None]:
+    """Machine code that runs without the interpreter's lock, cached where some folder can be written."""
+    try:
+        return njit(nogil=True, cache=True)(loop)
+    except (RuntimeError, NumbaError):
+        return njit(nogil=True)(loop)
 
 
 @njit(nogil=True, inline="always")
@@ -45,7 +55,7 @@ def _membrane(v: Any, u: Any, push: Any, kept: Any) -> Any:
     return np.int32(max(min(v, np.int32(UPPER)), np.int32(-UPPER)))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def lif_steps(a: Any, u: Any, v: Any, push: Any, out: Any, u_decay: int, v_decay: int, v_th: int) -> None:
     """T steps of n neurons, state in and out; all arrays C-contiguous, none may overlap.
 
@@ -76,31 +86,35 @@ def lif_steps(a: Any, u: Any, v: Any, push: Any, out: Any, u_decay: int, v_decay
                 membrane[i] = np.int32(0) if fires else x
 
 
-@njit(nogil=True, cache=True)
-def lif_samples(totals: Any, push: Any, out: Any, block: int, u_decay: int, v_decay: int, v_th: int) -> None:
+@compiled
+def lif_samples(
+    totals: Any, push: Any, out: Any, block: int, u_decay: int, v_decay: int, v_th: int, first: int, last: int
+) -> None:
     """N samples that start from zero state, in one sweep: every sum is read once and every spike written once.
 
     totals   (N, T, n) float32 or int32, whole numbers
     push     bias in state units, int32: (n,), or (block,) that repeats from block to block
     out      (N, T, n) uint8
     block    neurons whose state is kept while time runs; with a repeating bias a multiple of its period
+    first, last   which of the N ceil(n / block) blocks to compute
     """
     keep_u, keep_v = np.uint32(4096 - u_decay), np.uint32(4096 - v_decay)
     threshold = np.int32(min(v_th << V_TH_SHIFT, STATE_LIMIT))
-    samples, steps, n = totals.shape
+    _, steps, n = totals.shape
+    blocks = (n + block - 1) // block
     u, v = np.empty(block, np.int32), np.empty(block, np.int32)
-    for sample in range(samples):
-        for first in range(0, n, block):
-            size = min(block, n - first)
-            bias = push[first : first + size] if push.size == n else push
-            u[:size] = 0
-            v[:size] = 0
-            for t in range(steps):
-                row, fired = totals[sample, t, first : first + size], out[sample, t, first : first + size]
-                for i in range(size):
-                    current = _current(u[i], np.int32(row[i]), keep_u)
-                    x = _membrane(v[i], current, bias[i], keep_v)
-                    fires = x > threshold
-                    fired[i] = fires
-                    u[i] = current
-                    v[i] = np.int32(0) if fires else x
+    for turn in range(first, last):
+        sample, begin = turn // blocks, turn % blocks * block
+        size = min(block, n - begin)
+        bias = push[begin : begin + size] if push.size == n else push
+        u[:size] = 0
+        v[:size] = 0
+        for t in range(steps):
+            row, fired = totals[sample, t, begin : begin + size], out[sample, t, begin : begin + size]
+            for i in range(size):
+                current = _current(u[i], np.int32(row[i]), keep_u)
+                x = _membrane(v[i], current, bias[i], keep_v)
+                fires = x > threshold
+                fired[i] = fires
+                u[i] = current
+                v[i] = np.int32(0) if fires else x

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from export.execute.threads import split
 from export.graph import DECAY_BITS as DECAY_BITS
 from export.graph import DECAY_ONE, V_TH_SHIFT, Lif
 from export.graph import STATE_LIMIT as STATE_LIMIT
+
+FEWEST_UPDATES = 1 << 17  # neurons x steps that are worth a thread: some 60 microseconds
 
 
 @dataclass
@@ -85,9 +88,15 @@ def fire(total: Tensor, params: Lif, tile: Tensor) -> Tensor:
     from export.execute.lif_kernel import BLOCK, lif_samples  # loads numba
 
     spikes = torch.empty(total.shape, dtype=torch.uint8)
-    flat, out = total.flatten(2).numpy(), spikes.flatten(2).numpy()
-    block = BLOCK if len(tile) == flat.shape[2] else len(tile)
-    lif_samples(flat, tile.numpy(), out, block, params.u_decay, params.v_decay, int(params.v_th))
+    flat, out, push = total.flatten(2).numpy(), spikes.flatten(2).numpy(), tile.numpy()
+    neurons = flat.shape[2]
+    block = BLOCK if len(push) == neurons else len(push)
+    numbers = params.u_decay, params.v_decay, int(params.v_th)
+    split(
+        lambda first, last: lif_samples(flat, push, out, block, *numbers, first, last),
+        len(flat) * -(-neurons // block),
+        fewest=FEWEST_UPDATES // (block * flat.shape[1]) + 1,
+    )
     return spikes
 
 

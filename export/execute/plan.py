@@ -8,6 +8,7 @@ any order. A sum is held in float32 while its bound stays below 2^24, else in in
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from export.execute.synapse import EXACT_FLOAT32, SUM_BITS, fingerprint, largest
 from export.graph import LINES, V_TH_SHIFT, Graph, Population, Projection
 
 BIAS_TILE = 1024  # neurons; a bias per channel is repeated to about this length, so that kernels read it in long runs
+
+CACHED_BYTES = (
+    16 << 20
+)  # sums of one population that are written and read again from cache, and no page is new each time
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +70,14 @@ class Plan:
     """Steps in topological order; relays and delay neurons have none.
 
     origins  population -> the one whose spikes it fires: itself, or what a relay or delay neuron repeats
+    chunk    samples whose largest sums fit the processor's cache together
     uses  how often later steps take a finished sum (by population) or a shared delivery (by key); others: never kept
     read  populations whose spikes some step reads
     """
 
     steps: tuple[Step, ...]
     origins: Mapping[str, str]
+    chunk: int
     uses: Mapping[str, int]
     read: frozenset[str]
 
@@ -128,7 +135,12 @@ class _Planner:
             bias, tile = _bias(population, self.device)
             steps.append(Step(population, bases.get(name), added_here, self._dtype(name), bias, tile, frees))
         origins = {name: self._origin(name) for name in self.graph.populations}
-        return Plan(tuple(steps), origins, uses, frozenset(last))
+        return Plan(tuple(steps), origins, self._chunk(), uses, frozenset(last))
+
+    def _chunk(self) -> int:
+        """A GPU takes what it is given."""
+        largest = 4 * self.graph.steps * max(p.neurons for p in self.graph.populations.values())
+        return max(1, CACHED_BYTES // largest) if self.device.type == "cpu" else sys.maxsize
 
     def _origin(self, name: str) -> str:
         """The population whose spikes a relay or delay neuron repeats, so that sums behind different taps are computed once."""
