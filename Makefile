@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEPENDENCIES := $(VENV)/.dependencies-installed
 PROJECT := $(VENV)/.project-installed
 
-.PHONY: help setup sanafe demo docs camvid readme test test-all check lock clean
+.PHONY: help setup sanafe demo docs camvid readme bench test test-all check lock clean
 .NOTPARALLEL:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
 	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; half an hour"
 	@echo "make readme     write the README's measured paragraph anew from benchmarks/results"
+	@echo "make bench      times beside stock SLAYER, stock Lava and other frameworks; half an hour on an idle machine"
 	@echo "make docs       the documentation as a site; open build/site/index.html"
 	@echo "make test       checks and the quick tests"
 	@echo "make test-all   checks and all tests"
@@ -35,6 +36,11 @@ camvid: $(PROJECT)
 
 readme: $(PROJECT)
 	$(BIN)/python scripts/readme_numbers.py
+
+# Nothing else should run meanwhile. --only training,lava,int,export,growth,start measures a part.
+bench: $(PROJECT)
+	@scripts/set_up.sh bench
+	$(BIN)/python -m benchmarks.speed
 
 # Material announces a future mkdocs in capitals unless told not to.
 docs: $(PROJECT)

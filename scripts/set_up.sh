@@ -4,7 +4,9 @@
 #   set_up.sh project        this project into .venv, editable
 #   set_up.sh sanafe         .tools/sanafe with exactly requirements/sanafe.txt: a simulator that some tests compare with, in
 #                            an environment of its own, since nothing of it may be imported here (GPL-3)
-#   set_up.sh lock           requirements/lock.txt, uv.txt and sanafe.txt, resolved anew
+#   set_up.sh bench          .tools/bench with exactly requirements/bench.txt: frameworks that the benchmarks compare with,
+#                            beside the environment, where nothing else can import them
+#   set_up.sh lock           the locks in requirements/, resolved anew
 # The Makefile writes a stamp after each step that ended well, so an interrupted step is done again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -94,6 +96,21 @@ sanafe() {
     echo "SANA-FE could not be installed: the tests that compare with it are skipped. Is the package index within reach?" >&2
 }
 
+# After bootstrap_uv, which may remove .tools; moved there whole. They need what .venv has, so no dependencies.
+bench() {
+    local made=.tools/bench
+    if cmp -s requirements/bench.txt $made/requirements.txt; then
+        return
+    fi
+    echo "Setting up .tools/bench from requirements/bench.txt (3 MB) ..."
+    bootstrap_uv
+    rm -rf $made $made.partial
+    .tools/bin/uv pip install --quiet --python .venv/bin/python --target $made.partial --no-deps --require-hashes \
+        -r requirements/bench.txt || fail "the benchmarks' frameworks could not be installed: is the package index within reach?"
+    cp requirements/bench.txt $made.partial/requirements.txt
+    mv $made.partial $made
+}
+
 # The lock names versions and hashes only, never where they come from.
 lock() {
     bootstrap_uv
@@ -103,9 +120,10 @@ lock() {
     "${compile[@]}" --override overrides.txt -o lock.txt requirements.in
     "${compile[@]}" --universal -o uv.txt uv.in
     "${compile[@]}" -o sanafe.txt sanafe.in
+    "${compile[@]}" --no-deps -o bench.txt bench.in
 }
 
 case "${1:-}" in
-dependencies | project | sanafe | lock) "$1" ;;
-*) fail "usage: scripts/set_up.sh dependencies|project|sanafe|lock" ;;
+dependencies | project | sanafe | bench | lock) "$1" ;;
+*) fail "usage: scripts/set_up.sh dependencies|project|sanafe|bench|lock" ;;
 esac

@@ -1,0 +1,149 @@
+"""Timing in turn, peak memory, and rows of the result file."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+LEAST_RUNS = 5
+AT_LEAST = ("x", "images/s")  # units in which more is better; in the others (s, GB) a bar is an upper limit
+
+Row = dict[str, Any]
+Timed = Callable[[], float | None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure.
+
+    quick  smallest sizes and few runs, to see that everything runs; its figures mean nothing
+    runs   of every side
+    """
+
+    quick: bool = False
+
+    @property
+    def runs(self) -> int:
+        """Timed runs of every side."""
+        return 2 if self.quick else LEAST_RUNS
+
+
+def in_turn(sides: Mapping[str, Timed], runs: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds of every side, run by run: A B C A B C ...
+
+    sides    name -> what to time; it may return seconds of its own, such as the steady part of a run without its start
+    warm_up  rounds that are not counted: compilers, caches and pools of memory
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(-warm_up, runs):
+        for name, run in sides.items():
+            gc.collect()
+            start = time.perf_counter()
+            own = run()
+            taken = time.perf_counter() - start
+            if number >= 0:
+                seconds[name].append(taken if own is None else own)
+    return seconds
+
+
+def versus(
+    name: str, ours: Sequence[float], theirs: Sequence[float], bar: float | None = None, per: float = 1.0, **more: Any
+) -> Row:
+    """A row that compares: `ratio` is how many times ours is faster.
+
+    ours, theirs  seconds of runs in turn
+    bar           the least ratio that is asked for; None: none is
+    per           what a run's seconds are divided by for `ours_s` and `theirs_s`: samples or steps in it
+    """
+    ratio = median(theirs) / median(ours)
+    rounds = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return _row(
+        name,
+        ours_s=median(ours) / per,
+        theirs_s=median(theirs) / per,
+        ratio=ratio,
+        value=ratio,
+        unit="x",
+        bar=bar,
+        runs=len(ours),
+        ratio_range=[_short(min(rounds)), _short(max(rounds))],
+        **more,
+    )
+
+
+def limit(
+    name: str, value: float, unit: str, bar: float | None = None, seconds: float | None = None, **more: Any
+) -> Row:
+    """A row with one side: a time, a memory or a rate, beside its limit if it has one."""
+    own = value if unit == "s" else seconds
+    return _row(name, ours_s=own, theirs_s=None, ratio=None, value=value, unit=unit, bar=bar, **more)
+
+
+def _row(name: str, **columns: Any) -> Row:
+    row = {"name": name, **{k: _short(v) if isinstance(v, float) else v for k, v in columns.items()}}
+    row["met"] = met(row)
+    row["date"] = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    row["load"] = _short(os.getloadavg()[0])
+    return row
+
+
+def met(row: Row) -> bool | None:
+    """Whether a row keeps its bar; None without one."""
+    if row["bar"] is None:
+        return None
+    return bool(row["value"] >= row["bar"] if row["unit"] in AT_LEAST else row["value"] <= row["bar"])
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def in_process(task: str, **arguments: Any) -> dict[str, Any]:
+    """What a task of `benchmarks.speed.child` answers, in a process of its own."""
+    words = [sys.executable, "-m", "benchmarks.speed.child", task, json.dumps(arguments)]
+    result = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return answer
+
+
+def command(*words: str) -> tuple[float, float]:
+    """Wall time in s and peak memory in GB (1e9 bytes) of a command; RuntimeError with its last words if it fails."""
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        taken = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(words)} failed with {process.returncode}:\n{said.read()[-2000:].decode()}")
+    return taken, used.ru_maxrss * 1024 / 1e9
+
+
+def reset_peak() -> float:
+    """Forget this process's peak memory, and return what it holds now, in GB (Linux)."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def peak() -> float:
+    """Peak memory of this process since `reset_peak`, in GB."""
+    return _status("VmHWM")
+
+
+def _status(key: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) * 1024 / 1e9
