@@ -3,7 +3,8 @@
     currents  x[t] = sum over k of scale[k] y_k[t] + shift
     neurons   v[t] = trunc(kept v[t-1] (1 - s[t-1])) + trunc(4096 x[t]),   s[t] = v[t] > v_th      (membrane in 1/4096)
 
-`kernels_for` chooses the set: `compiled` (numba) for float32 and float64 on a CPU, `plain` (torch) for everything else.
+`kernels_for` chooses the set: `compiled` (numba) for float32 and float64 on a CPU, Triton's on CUDA where it runs
+(`triton_choice`), `plain` (torch) for everything else.
 `plain` is also what tests compare the others with. All sets have the functions of `Kernels`; none of them builds autograd
 graphs, that is the business of `neuroseg.models.currents`.
 """
@@ -112,4 +113,6 @@ def kernels_for(*values: Tensor) -> Kernels:
     on_cpu = all(y.device.type == "cpu" for y in values)
     if on_cpu and len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64}:
         return _kernel_set("compiled")
+    if all(y.device.type == "cuda" for y in values):
+        return _kernel_set("triton_choice")
     return _kernel_set("plain")
