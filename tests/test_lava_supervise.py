@@ -21,7 +21,7 @@ from export.netx.write import write_netx
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
-LONG = 500  # samples: seconds of simulation, so that a fault comes in the middle of the run
+LONG = 1500  # samples: seconds of simulation, so that a fault comes in the middle of the run
 
 
 def processes_of(folder: Path) -> dict[int, int]:
@@ -128,7 +128,7 @@ def test_a_process_that_stops_without_dying_is_an_error_too(network, jobs, monke
 def test_a_missed_deadline_is_an_error_that_says_how_to_raise_it(deadline, network, jobs):
     started = time.monotonic()
     with pytest.raises(RuntimeFailure, match="--deadline"):
-        run_lava(network, spikes_for(residual_graph(), 20 * LONG), fast=True, deadline_s=deadline)
+        run_lava(network, spikes_for(residual_graph(), 5 * LONG), fast=True, deadline_s=deadline)
     assert time.monotonic() - started < deadline + 10
     assert gone_within(jobs, 0.5)
 
@@ -157,7 +157,7 @@ import sys
 from pathlib import Path
 from lava_helpers import residual_graph, spikes_for
 from export.lava.supervise import run_lava
-run_lava(Path(sys.argv[1]), spikes_for(residual_graph(), 500), fast=True,
+run_lava(Path(sys.argv[1]), spikes_for(residual_graph(), 1500), fast=True,
          on_progress=lambda done, total: print("running", flush=True))
 """
 
@@ -182,7 +182,7 @@ def test_nothing_is_left_when_the_parent_is_interrupted_or_dies(number, network,
     ):
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"running\n", log.read_text()
-        assert len(processes_of(jobs)) > 10
+        assert len(processes_of(jobs)) > 2
         parent.send_signal(number)
         assert parent.wait(10) != 0
     assert gone_within(jobs, 10)

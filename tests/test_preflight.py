@@ -65,7 +65,7 @@ def measured_run(graph, samples: int, fast: bool, tmp_path: Path, monkeypatch) -
     ("make", "fast"),
     [
         pytest.param(chain_graph, False, id="chain-stock"),
-        pytest.param(mixed_graph, True, id="mixed-fast", marks=pytest.mark.slow),
+        pytest.param(mixed_graph, True, id="mixed-fast"),
         pytest.param(residual_graph, False, id="residual-stock", marks=pytest.mark.slow),
     ],
 )
@@ -149,17 +149,23 @@ def test_fewer_samples_are_offered_with_the_number_that_fits_and_only_if_one_doe
     assert "fewer samples" not in str(caught.value) and "smaller network" in str(caught.value)
 
 
-def test_lava_fast_is_offered_only_where_it_would_fit(monkeypatch):
+def test_lava_fast_is_offered_only_where_it_would_fit():
     graph = residual_graph()
     stock, fast = (needs_of(graph, 2, recorded(graph), fast=f).memory_bytes for f in (False, True))
-    between = replace(PLENTY, memory_bytes=min(stock, fast))
-    assert stock < fast  # torch in every Conv process
-    with pytest.raises(RuntimeFailure) as caught:
-        check_room(graph, 2, recorded(graph), fast=True, machine=between)
-    assert "1 would fit" not in str(caught.value) and "Use lava-fast" not in str(caught.value)
-    monkeypatch.setattr(preflight, "BASE", {False: 1 << 40, True: 0})  # a stock model that needs much more
+    assert fast < stock  # one process instead of many
     with pytest.raises(RuntimeFailure, match="Use lava-fast"):
         check_room(graph, 2, recorded(graph), fast=False, machine=replace(PLENTY, memory_bytes=fast))
+    with pytest.raises(RuntimeFailure) as caught:
+        check_room(graph, 2, recorded(graph), fast=False, machine=replace(PLENTY, memory_bytes=fast - 1))
+    assert "lava-fast" not in str(caught.value) and "Use fewer samples" not in str(caught.value)
+
+
+def test_a_fused_network_is_one_process_whatever_its_size():
+    graph = residual_graph()
+    fused, apart = (needs_of(graph, 2, recorded(graph), fast=True, fused=on) for on in (True, False))
+    stock = needs_of(graph, 2, recorded(graph), fast=False)
+    assert fused.processes == 1 + preflight.SYSTEM_PROCESSES < apart.processes == stock.processes
+    assert fused.shared_bytes < stock.shared_bytes / 10 and fused.tasks < stock.tasks / 10
 
 
 def control_group(root: Path, version: int, files: dict[str, str]) -> Path:

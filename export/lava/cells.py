@@ -18,7 +18,7 @@ Ints: TypeAlias = NDArray[np.int32]
 Spikes: TypeAlias = NDArray[np.uint8]
 SUM_BITS = 24  # stock's Conv wraps its sums to 24 bits with sign; Dense and Sparse do not
 STATE_LIMIT = 1 << 23
-HERE = ((1, 1), (0, 0), (1, 1))  # stride, padding, dilation of a 1 x 1 kernel
+HERE: Any = ((1, 1), (0, 0), (1, 1))  # stride, padding, dilation of a 1 x 1 kernel
 
 
 class ConvSynapses:
@@ -33,7 +33,7 @@ class ConvSynapses:
     def __init__(self, weight: NDArray[Any], stride: Any, padding: Any, dilation: Any, groups: int) -> None:
         flipped = weight[:, ::-1, ::-1, :].transpose(1, 2, 3, 0)
         self.weight: Ints = np.ascontiguousarray(flipped, dtype=np.int32)  # (kx, ky, in / groups, out)
-        self.geometry = tuple((int(x), int(y)) for x, y in (stride, padding, dilation))
+        self.geometry: Any = tuple((int(x), int(y)) for x, y in (stride, padding, dilation))
         self.groups = int(groups)
         self.depthwise = self.groups == self.weight.shape[3] and self.weight.shape[2] == 1
         magnitude = np.abs(weight.astype(np.int64)).reshape(len(weight), -1)
@@ -100,7 +100,7 @@ class Neurons:
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         *,
         du: int,
         dv: int,
@@ -145,7 +145,7 @@ def _rows(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(-1, values.shape[2])
 
 
-def _push(shape: tuple[int, int, int], mantissa: Any, exponent: Any) -> Ints:
+def _push(shape: tuple[int, ...], mantissa: Any, exponent: Any) -> Ints:
     """Stock's bias in state units: (1, 1, C) where it is the same at all pixels, else (W, H, C).
 
     Mantissa and exponent pass through the 16 bits in which stock's models keep them.

@@ -24,6 +24,7 @@ from export.lava.processes.spike_file import SpikeSink, SpikeSource
 from export.lava.program import Cell, DelayCell, FedCell, Feed, LifCell, Program, Record, SourceCell
 
 NEURONS = (LIF, LIFReset, DelayNeuron)
+KNOWN = (*NEURONS, Conv, Dense, Sparse, SpikeSource, SpikeSink, SpikeDelay)
 
 
 def fuse(processes: Iterable[Any], threads: int) -> Program:
@@ -32,6 +33,10 @@ def fuse(processes: Iterable[Any], threads: int) -> Program:
     raises  RuntimeFailure for a process or a connection of which no fast form is known
     """
     found = _connected(processes)
+    for process in found:
+        if type(process) not in KNOWN:
+            kind = type(process).__name__
+            raise RuntimeFailure(f"process '{process.name}' is a {kind}, which cannot be fused. Use the backend lava.")
     cells = {process: _cell(process) for process in found if isinstance(process, (SpikeSource, *NEURONS))}
     for process in found:
         if isinstance(process, SpikeSink):
@@ -113,9 +118,8 @@ def _synapses(process: Any) -> Synapses:
         return ConvSynapses(np.asarray(process.weight.init), stride, padding, dilation, process.groups.init)
     if isinstance(process, Dense):
         return DenseSynapses(np.asarray(process.weights.init))
-    if isinstance(process, Sparse):
-        return SparseSynapses(process.weights.init)
-    raise RuntimeFailure(f"process '{process.name}' is a {type(process).__name__}, which cannot be fused. Use backend lava.")
+    assert isinstance(process, Sparse)
+    return SparseSynapses(process.weights.init)
 
 
 def _only_source(port: Any) -> Any:
@@ -123,7 +127,7 @@ def _only_source(port: Any) -> Any:
     if len(sources) != 1:
         raise RuntimeFailure(
             f"port '{port.name}' of process '{port.process.name}' has {len(sources)} sources; only one can be fused. "
-            "Use backend lava."
+            "Use the backend lava."
         )
     return sources[0]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 JOB, STATUS = "job.json", "status.json"
 CHANNEL_SLOTS = 2  # tensors that a channel between two processes buffers; Lava's default is 64
+SMALL = 1 << 15  # neurons of a fused network for which a second thread costs more than it saves
 OPEN_FILES = 1 << 16  # that the child allows itself, if the system does
 REPORTS = 50  # progress reports per run: each one is a pause of the simulation
 

@@ -11,22 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from export.errors import RuntimeFailure
-from export.graph import Conv, Graph, Projection
-from export.lava.job import CHANNEL_SLOTS
-from export.lava.machine import Machine, measure
+from export.graph import Graph, Projection
+from export.lava.job import CHANNEL_SLOTS, SMALL
+from export.lava.machine import Machine, cores, measure
 
 MIB = 1 << 20
 PAGE = 4096  # a block of shared memory or a semaphore takes at least one page
 ELEMENT = 4  # bytes of a value in a channel: int32
 SYSTEM_PROCESSES = 4  # the child, its runtime service, the shared-memory manager and Python's resource tracker
 SYNC_CHANNELS = 2  # between the runtime service and each process, and between the runtime and its service
-BASE = {False: 90 * MIB, True: 530 * MIB}  # the child, and what all processes share; True: with torch
+BASE = {False: 90 * MIB, True: 150 * MIB}  # the child, and what all processes share; True: with numba
 PROCESS = 7.0 * MIB  # each process' own copy of the interpreter's touched pages,
 GROWTH = 0.022 * MIB  # and of the child's graph: per process, for every process of the graph
-CONV = {False: 0.0, True: 3.0 * MIB}  # a Conv model's own: torch's start-up
 NEURON = 240  # bytes of state and of temporaries per neuron
 SYNAPTIC = 120  # bytes of buffers and of temporaries per value that a synapse process hands on
 WEIGHT = 16  # bytes per stored weight: the process, its builder, the model
+FUSED_BASE = 200 * MIB  # a fused run: child, service and network, with numba
+FUSED_PROCESS = 0.05 * MIB  # per process of the graph that was fused
+FUSED_NEURON = 16  # bytes: two maps of spikes, current, membrane, bias
+FUSED_LARGEST = 24  # bytes of temporaries per neuron of the largest population, while its bias is read
 
 
 @dataclass(frozen=True)
@@ -49,26 +52,38 @@ class Needs:
     files: int
 
 
-def needs_of(graph: Graph, samples: int, recorded: Sequence[str], *, fast: bool, board: bool = False) -> Needs:
+def needs_of(
+    graph: Graph, samples: int, recorded: Sequence[str], *, fast: bool, board: bool = False, fused: bool = True
+) -> Needs:
     """What running N samples and recording some populations takes, at most.
 
     board  on a Loihi 2 board only spike files, adapters and Lava's services run here
+    fused  with `fast`: the network is one process
     """
     sizes = [graph.populations[name].neurons for name in recorded]
     rows = samples * graph.steps
     spikes = rows * (sum(sizes) + sum(population.neurons for population in graph.inputs))
-    channels = _board_channels(graph, sizes) if board else _channels(graph, sizes)
-    leaves = 2 * (len(graph.inputs) + len(sizes)) if board else _leaves(graph) + len(sizes)
+    if board:
+        channels, leaves = _board_channels(graph, sizes), 2 * (len(graph.inputs) + len(sizes))
+    elif fast and fused:
+        channels, leaves = [], 1
+    else:
+        channels, leaves = _channels(graph, sizes), _leaves(graph) + len(sizes)
     processes = leaves + SYSTEM_PROCESSES
     sync = SYNC_CHANNELS * (leaves + 1)
     ends = len(channels) + sync
+    one = fast and fused and not board
+    threads = cores() - 1 if one and graph.neurons() >= SMALL else 0
+    memory = _fused_memory(graph) if one else _memory(graph, processes, fast)
     return Needs(
         processes=processes,
-        tasks=2 * ends + 2 * processes,  # a thread at each end, a main thread and one of Lava's for each process
-        memory_bytes=_memory(graph, processes, fast) + rows * (sum(sizes) + max(sizes, default=0)),
+        # a thread at each end, a main thread and one of Lava's for each process, and those of a fused network
+        tasks=2 * ends + 2 * processes + threads,
+        memory_bytes=memory + rows * (sum(sizes) + max(sizes, default=0)),
         shared_bytes=sum(_pages(CHANNEL_SLOTS * ELEMENT * n) for n in channels) + PAGE * (sync + 4 * ends),
         temporary_bytes=spikes + MIB,
-        files=3 * ends + 4 * processes,  # measured: 2,998 for 790 channels and 259 processes
+        # measured: 2,998 for 790 channels and 259 processes; a fused network holds all spike files open
+        files=3 * ends + 4 * processes + one * (len(sizes) + _played(graph)),
     )
 
 
@@ -79,14 +94,15 @@ def check_room(
     *,
     fast: bool,
     board: bool = False,
+    fused: bool = True,
     machine: Machine | None = None,
 ) -> Needs:
     """The needs of a run; RuntimeFailure, with numbers and ways out, if the machine has less."""
-    needs = needs_of(graph, samples, recorded, fast=fast, board=board)
+    needs = needs_of(graph, samples, recorded, fast=fast, board=board, fused=fused)
     machine = measure() if machine is None else machine
     lacking = shortages(needs, machine)
     if lacking:
-        ways = _ways_out(graph, samples, recorded, fast, board, machine)
+        ways = _ways_out(graph, samples, recorded, fast, board, fused, machine)
         raise RuntimeFailure(f"this run needs more than the machine has: {'; '.join(lacking)}. {ways}")
     return needs
 
@@ -117,11 +133,13 @@ def shortages(needs: Needs, machine: Machine) -> list[str]:
     return found
 
 
-def _ways_out(graph: Graph, samples: int, recorded: Sequence[str], fast: bool, board: bool, machine: Machine) -> str:
+def _ways_out(
+    graph: Graph, samples: int, recorded: Sequence[str], fast: bool, board: bool, fused: bool, machine: Machine
+) -> str:
     """What would fit: computed, not guessed."""
 
     def fits(count: int, fast: bool) -> bool:
-        return not shortages(needs_of(graph, count, recorded, fast=fast, board=board), machine)
+        return not shortages(needs_of(graph, count, recorded, fast=fast, board=board, fused=fused), machine)
 
     ways = []
     if not board and not fast and fits(samples, True):
@@ -144,9 +162,15 @@ def _halvings(samples: int) -> list[int]:
 
 def _leaves(graph: Graph) -> int:
     """Lava processes of the graph itself: populations, synapses, inputs that are played again, and delays."""
-    again = {(p.source, p.delay) for p in graph.projections if p.delay and graph.populations[p.source].kind == "input"}
     waits = sum(_waits(p, graph) for p in graph.projections)
-    return len(graph.populations) + len(graph.projections) + len(again) + waits
+    others = len(graph.populations) - len(graph.inputs)
+    return others + len(graph.projections) + _played(graph) + waits
+
+
+def _played(graph: Graph) -> int:
+    """Sources: one for each input, and one for every delay with which an input is played again."""
+    again = {(p.source, p.delay) for p in graph.projections if p.delay and graph.populations[p.source].kind == "input"}
+    return len(graph.inputs) + len(again)
 
 
 def _waits(projection: Projection, graph: Graph) -> bool:
@@ -178,13 +202,25 @@ def _memory(graph: Graph, processes: int, fast: bool) -> int:
     neurons = sum(population.neurons for population in graph.populations.values())
     values = sum(_delivered(projection, graph) for projection in graph.projections)
     weights = sum(p.weight.size if hasattr(p, "weight") else p.matrix.nnz for p in graph.projections)
-    convs = sum(isinstance(projection, Conv) for projection in graph.projections)
     each = PROCESS + GROWTH * processes
-    total = BASE[fast] + processes * each + convs * CONV[fast]
+    total = BASE[fast] + processes * each
     registers = sum(
         graph.populations[p.source].neurons * (p.delay + 1) for p in graph.projections if p.delay
     )  # a byte for each bit that waits; taps of one register are counted apart, which is too many
     return int(total + NEURON * neurons + SYNAPTIC * values + WEIGHT * weights + registers)
+
+
+def _fused_memory(graph: Graph) -> int:
+    """Bytes of a fused network: what its program holds, and the stock processes from which it was made."""
+    populations = graph.populations.values()
+    neurons = sum(population.neurons for population in populations)
+    weights = sum(p.weight.size if hasattr(p, "weight") else p.matrix.nnz for p in graph.projections)
+    rings = sum(
+        graph.populations[p.source].neurons * p.delay for p in graph.projections if p.delay
+    )  # a byte for each bit that waits; readers of one ring are counted apart, which is too many
+    largest = max((population.neurons for population in populations), default=0)
+    processes = FUSED_PROCESS * (len(populations) + len(graph.projections))
+    return int(FUSED_BASE + processes + FUSED_NEURON * neurons + FUSED_LARGEST * largest + WEIGHT * weights + rings)
 
 
 def _pages(size: int) -> int:

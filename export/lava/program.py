@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from export.lava.cells import DenseSynapses, Ints, Neurons, Spikes, Synapses
+from export.lava.job import SMALL
 
 SLAB = 1 << 16  # sums that are computed at a time: they stay in a core's own cache
-SMALL = 1 << 15  # neurons of a network for which a second thread costs more than it saves
 
 Shape = tuple[int, int, int]
 
@@ -152,7 +152,8 @@ class Program:
         self.cells = tuple(cells)
         neurons = sum(int(np.prod(cell.shape)) for cell in self.cells)
         self.slabs = sorted(
-            (slab for cell in self.cells for slab in _slabs(cell)), key=lambda slab: -_size(slab[0].shape, slab[2] - slab[1])
+            (slab for cell in self.cells for slab in _slabs(cell)),
+            key=lambda slab: -_size(slab[0].shape, slab[2] - slab[1]),
         )
         self.threads = 1 if neurons < SMALL else max(1, min(threads, len(self.slabs)))
         self.room = max((_size(cell.shape, x1 - x0) for cell, x0, x1 in self.slabs), default=0)

@@ -37,8 +37,9 @@ BOARD_S = 1800.0  # a board may be waited for in a queue, and compiling for it t
 SLACK = 20.0  # a run may take this many times the estimate
 STUCK_START_S = 900.0  # without a first step for this long, the start is stuck
 STALL_S = 300.0  # without a step done for this long, or for SLACK times what a report should take, a run is stuck
-OPERATION_S = {False: 1.5e-8, True: 5e-10}  # per multiply-accumulate of stock's and of our Conv model, one core
+OPERATION_S = {False: 1.5e-8, True: 5e-10}  # per multiply-accumulate of stock's and of our models, one core
 MESSAGE_S = 2e-3  # per process and step
+CALL_S = 3e-5  # per population or projection of a fused network and step
 NEURON_S = 5e-8  # per neuron and step
 
 
@@ -76,18 +77,18 @@ def run_lava(
     recorded = _recorded(graph, populations)
     if board is not None:
         check_board(graph)
-    check_room(graph, samples, recorded, fast=fast, board=board is not None)
+    check_room(graph, samples, recorded, fast=fast, board=board is not None, fused=fused)
     patience = START_S if board is None else BOARD_S
-    limit = deadline_s if deadline_s is not None else patience + SLACK * estimate_s(graph, samples, fast)
+    limit = deadline_s if deadline_s is not None else patience + SLACK * estimate_s(graph, samples, fast, fused)
     with tempfile.TemporaryDirectory(prefix="neuroseg-lava-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         job = prepare_job(folder, network, graph, inputs, samples, recorded, fast, board, fused)
-        stall = max(STALL_S if board is None else BOARD_S, SLACK * estimate_s(graph, samples, fast) / REPORTS)
+        stall = max(STALL_S if board is None else BOARD_S, SLACK * estimate_s(graph, samples, fast, fused) / REPORTS)
         supervise(folder, limit, on_progress, stall)
         return {p: _collect(folder / job.sinks[p], graph.populations[p], samples, graph.steps) for p in recorded}
 
 
-def estimate_s(graph: Graph, samples: int, fast: bool) -> float:
+def estimate_s(graph: Graph, samples: int, fast: bool, fused: bool = True) -> float:
     """A rough time for a run, from measurements on one core: convolutions, neurons and messages."""
     operations = 0
     for projection in graph.projections:
@@ -98,7 +99,8 @@ def estimate_s(graph: Graph, samples: int, fast: bool) -> float:
             operations += projection.weight.size if isinstance(projection, Dense) else projection.matrix.nnz
     neurons = sum(population.neurons for population in graph.populations.values())
     processes = len(graph.projections) + 2 * len(graph.populations)
-    per_step = operations * OPERATION_S[fast] + neurons * NEURON_S + processes * MESSAGE_S
+    messages = MESSAGE_S + processes * CALL_S if fast and fused else processes * MESSAGE_S
+    per_step = operations * OPERATION_S[fast] + neurons * NEURON_S + messages
     return per_step * (max(graph.arrivals.values()) + samples * graph.steps)
 
 
