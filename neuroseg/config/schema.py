@@ -172,6 +172,8 @@ class TrainConfig(_Section):
     val_every    epochs between validations; the weights kept are those of the best one
     accelerator, devices, nodes, precision   Lightning's; several devices train by DDP. `auto` takes a GPU when there is one;
                  16-mixed and bf16-mixed need one
+    activation_checkpointing   keep of each residual block only what enters it, and compute the rest again for the gradient:
+                 less memory, more time, the same result
     workers      processes that load data
     """
 
@@ -191,6 +193,7 @@ class TrainConfig(_Section):
     devices: Count = 1
     nodes: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    activation_checkpointing: bool = False
     workers: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

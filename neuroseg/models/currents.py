@@ -131,9 +131,10 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        terms, rows = _terms(ctx.saved_tensors, ctx.norms), _rows(grad)
-        total, products = kernels_for(*terms.values).products(terms, rows)
-        return (None, *_to_terms(ctx, terms, rows, total, products, own=False))
+        inputs, rows = ctx.saved_tensors, _rows(grad)
+        terms = _terms(inputs, ctx.norms)
+        sums = kernels_for(*terms.values).products(terms, rows)
+        return (None, *_to_terms(inputs, ctx.norms, terms, (rows, *sums), own=False))
 
 
 class _Fire(torch.autograd.Function):
@@ -152,33 +153,35 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, to_spikes: Tensor | None, to_total: Tensor | None = None) -> tuple[Tensor | None, ...]:
-        terms, neuron = _terms(ctx.saved_tensors, ctx.norms), ctx.neuron
+        inputs, neuron = ctx.saved_tensors, ctx.neuron
+        terms = _terms(inputs, ctx.norms)
         first = terms.values[0]
         kernels = kernels_for(*terms.values)
         shape = first.shape[0], neuron.steps, *first.shape[2:]
         to_spikes = first.new_zeros(shape) if to_spikes is None else _rows(to_spikes)
         to_total = None if to_total is None else _rows(to_total)
         gradients = kernels.backward(terms, neuron, to_spikes, to_total)
-        return (None, None, None, *_to_terms(ctx, terms, *gradients, own=True))
+        return (None, None, None, *_to_terms(inputs, ctx.norms, terms, gradients, own=True))
 
 
 def _to_terms(
-    ctx: Any, terms: Terms, grad: Tensor, total: Tensor, products: Tensor, own: bool
+    inputs: tuple[Any, ...], norms: Norms, terms: Terms, gradients: tuple[Tensor, Tensor, Tensor], own: bool
 ) -> Iterator[Tensor | None]:
-    """Gradients of (raw, gain, shift) of every term from that of their sum, `grad`, which is overwritten if it is our `own`.
+    """Gradients of (raw, gain, shift) of every term.
 
-    total (C,), products (K, C)  sums of grad, and of grad times each term's values
+    gradients  of the terms' sum, (N, Ti, P, C), overwritten if it is our `own`; and its `Kernels.products`
     """
-    last = len(ctx.norms) - 1
-    for k, norm in enumerate(ctx.norms):
-        raw, gain, shift = ctx.saved_tensors[3 * k : 3 * k + 3]
+    grad, total, products = gradients
+    last = len(norms) - 1
+    for k, norm in enumerate(norms):
+        raw, gain, shift = inputs[3 * k : 3 * k + 3]
         to_raw, to_gain = grad, None
         if norm is not None:
             inverse = norm.inverse().double()
             along = inverse * (products[k] - norm.mean.double() * total)
             count = grad.numel() // grad.shape[-1]
             factors = _through_norm(norm, gain.double() * inverse, total, along, count).to(terms.scale.dtype)
-            in_place = own and k == last and None not in ctx.norms  # nobody else reads it
+            in_place = own and k == last and None not in norms  # nobody else reads it
             to_raw = kernels_for(*terms.values).rescaled(grad, terms.values[k], factors, in_place)
             to_gain = along.to(gain.dtype)
         yield from (_like(to_raw.to(raw.dtype), raw), to_gain, None if shift is None else total.to(shift.dtype))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -80,6 +82,19 @@ class Tdbn(nn.Module):
             "var": self.running_var.detach(),
             "eps": self.eps,
         }
+
+
+@contextmanager
+def seen_before(module: nn.Module) -> Iterator[None]:
+    """Within: the norms of a module leave their running statistics alone, since they have had this batch already."""
+    norms = [norm for norm in module.modules() if isinstance(norm, Tdbn)]
+    for norm in norms:
+        norm.tracking = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.tracking = True
 
 
 class ChannelBias(nn.Module):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import gcd
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from neuroseg.models.blocks import BLOCKS, Cell, ConvNorm, EfsBlock, Inception, conv_norm
-from neuroseg.models.currents import Currents
+from neuroseg.models.currents import Currents, Term
+from neuroseg.models.norm import seen_before
 from neuroseg.models.synapse import SynapseConvT
 from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
 
@@ -33,14 +37,22 @@ class Stream(nn.Module):
     """Residual blocks on one membrane stream and the population that reads its end. Base of all stages.
 
     The blocks are `block0`, `block1`, ...; the output population is `output`.
+
+    checkpointing  True: training keeps what enters a block only, and computes the rest of it once more on the way back. Less
+                   memory for more time, equal gradients
     """
+
+    checkpointing = False
 
     def __init__(self, plan: StagePlan, channels: int) -> None:
         super().__init__()
         self.block_names = [f"block{i}" for i in range(plan.blocks)]
         self.span = plan.span
         for name in self.block_names:
-            self.add_module(name, BLOCKS[plan.block](plan.cell, channels, plan.expansion))
+            block = BLOCKS[plan.block](plan.cell, channels, plan.expansion)
+            if isinstance(block, EfsBlock):
+                block.lif_in.shared = plan.span is None  # each sum of a short shortcut is read once
+            self.add_module(name, block)
         self.output = plan.cell.lif()
 
     def spikes_of(self, stream: Currents) -> Tensor:
@@ -48,16 +60,31 @@ class Stream(nn.Module):
         if self.span is not None:
             return self._spikes_of_short(stream, self.span)
         for name in self.block_names:
-            stream = self.get_submodule(name)(stream)
+            block = self.get_submodule(name)
+            stream = self._through(block, block, stream)
         spikes: Tensor = self.output(stream)
         return spikes
+
+    def _through(self, block: nn.Module, work: Callable[[Tensor | Currents], Currents], stream: Currents) -> Currents:
+        """work(stream), where `work` is a block or its branch; its norms see the batch once."""
+        if not (self.checkpointing and self.training):
+            return work(stream)
+        contexts = lambda: (nullcontext(), seen_before(block))  # noqa: E731
+        result: Tensor = checkpoint(
+            lambda x: work(x).tensor(),
+            stream.tensor(),
+            use_reentrant=False,
+            context_fn=contexts,
+            preserve_rng_state=False,
+        )
+        return Currents((Term(result),))
 
     def _spikes_of_short(self, start: Currents, span: int) -> Tensor:
         """Every reader of the stream gets the currents of the last `span` + 1 sources; the start is the first source."""
         currents = [start]
         for name in self.block_names:
             block: EfsBlock = self.get_submodule(name)  # type: ignore[assignment]  # the config's check says so
-            currents.append(block.branch(self._sum(currents[-1 - span :])))
+            currents.append(self._through(block, block.branch, self._sum(currents[-1 - span :])))
         spikes: Tensor = self.output(self._sum(currents[-1 - span :]))
         return spikes
 

@@ -17,6 +17,7 @@ from neuroseg.metrics import SegmentationScores, class_map
 from neuroseg.models import MfsSeg, lifs
 from neuroseg.models.norm import Tdbn
 from neuroseg.models.quantize_aware import Groups, QuantizeAware
+from neuroseg.models.stages import Stream
 from neuroseg.train.loss import multi_scale_loss
 
 Batch = tuple[Tensor, Tensor]
@@ -48,6 +49,9 @@ class SegmentationTask(LightningModule):
         super().__init__()
         self.model = model
         self.settings = config
+        for module in model.modules():
+            if isinstance(module, Stream):
+                module.checkpointing = config.activation_checkpointing
         self.register_buffer("weights", torch.ones(model.classes) if weights is None else weights)
         self.scores = SegmentationScores(model.classes)
         # Metric names must not hold dots, module names do.
