@@ -44,7 +44,7 @@ def write(network: str, size: list[int], path: str) -> dict[str, float]:
     """A network with random weights, compiled, as NetX; time of both, peak of this whole process."""
     start = time.perf_counter()
     config = load_config(network)
-    net = compile_module(build_model(config.model, config.data.classes), (3, *size))
+    net = compile_module(build_model(config.model, config.data.classes), (3, size[0], size[1]))
     write_netx(net.graph, Path(path))
     return {"time_s": time.perf_counter() - start, "peak_gb": peak()}
 
@@ -88,7 +88,7 @@ def _training(model: MfsSeg, pixels: torch.Tensor) -> Callable[[], None]:
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        sum(logits.mean() for logits in model(pixels)).backward()  # type: ignore[union-attr]
+        sum(logits.mean() for logits in model(pixels)).backward()
 
     return step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.speed.measure import ROOT, Plan, Row, command, in_process, in_turn, limit, versus
@@ -45,7 +46,11 @@ def start_rows(plan: Plan) -> Iterator[Row]:
     }
     if plan.quick:
         del words["neuroseg describe mfs-nano"]
-    sides = {name: lambda parts=parts: command(*parts)[0] for name, parts in words.items()}
+    sides = {name: partial(_seconds, parts) for name, parts in words.items()}
     seconds = in_turn(sides, plan.runs, warm_up=0 if plan.quick else 1)
     for name in list(words)[1:]:
         yield versus(f"start, {name}: import torch", seconds[name], seconds["torch"])
+
+
+def _seconds(words: tuple[str, ...]) -> float:
+    return command(*words)[0]

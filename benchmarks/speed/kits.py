@@ -86,9 +86,10 @@ class Kit:
     def part(self, node: Node, inputs: Sequence[Node]) -> nn.Module:
         """The module of a node."""
         if isinstance(node, Convolution | TransposedConvolution):
-            part = self.conv(node, inputs[0])
-            part.weight.data.copy_(torch.as_tensor(node.weight).view_as(part.weight))
-            return part
+            synapse = self.conv(node, inputs[0])
+            synapse.weight.data.copy_(torch.as_tensor(node.weight).view_as(synapse.weight))
+            made: nn.Module = synapse
+            return made
         if isinstance(node, Norm):
             return _with_statistics(self.norm(node, inputs[0].shape[0]), node)
         if isinstance(node, Fire):
@@ -158,7 +159,7 @@ class Call(nn.Module):
         return self.function(*x)
 
 
-def _with_statistics(norm: Any, node: Norm) -> Any:
+def _with_statistics(norm: Any, node: Norm) -> nn.Module:
     for parameter, values in (
         (norm.weight, node.gain),
         (norm.bias, node.shift),
@@ -166,7 +167,8 @@ def _with_statistics(norm: Any, node: Norm) -> Any:
         (norm.running_var, node.var),
     ):
         parameter.data.copy_(torch.as_tensor(values))
-    return norm
+    made: nn.Module = norm
+    return made
 
 
 def geometry_of(node: Convolution | TransposedConvolution) -> dict[str, Any]:
@@ -192,12 +194,12 @@ class Slayer(Kit):
     def conv(self, node: Convolution | TransposedConvolution, source: Node) -> Any:
         """SLAYER's own synapse on spikes; what reads pixels is the host's, a plain convolution."""
         out, inner = channels_of(node)
-        kernel, options = node.weight.shape[2:], geometry_of(node)
+        kernel, options = kernel_of(node), geometry_of(node)
         if isinstance(source, Image | Host):
             return nn.Conv2d(inner, out, kernel, **options)
         for unknown in ("bias", "output_padding"):
             options.pop(unknown, None)
-        return (Conv if isinstance(node, Convolution) else ConvTranspose)(inner, out, tuple(kernel), **options)
+        return (Conv if isinstance(node, Convolution) else ConvTranspose)(inner, out, kernel, **options)
 
     def norm(self, node: Norm, channels: int) -> Any:
         """Also on pixels' currents, which are the same at every step."""
@@ -252,6 +254,11 @@ def channels_of(node: Convolution | TransposedConvolution) -> tuple[int, int]:
     return (first, second * node.groups) if isinstance(node, Convolution) else (second * node.groups, first)
 
 
+def kernel_of(node: Convolution | TransposedConvolution) -> tuple[int, int]:
+    """(height, width)."""
+    return node.weight.shape[2], node.weight.shape[3]
+
+
 def kept(lif: Lif) -> float:
     """Fraction of the membrane that stays for the next step."""
     return (DECAY_ONE - lif.v_decay) / DECAY_ONE
@@ -270,6 +277,7 @@ class _Output(nn.Module):
     def __init__(self, net: nn.Module, index: int) -> None:
         super().__init__()
         self.net, self.index = net, index
+        self.train(net.training)  # tracing leaves a module in the mode in which it was
 
     def forward(self, images: Tensor) -> Any:
         return self.net(images)[self.index]

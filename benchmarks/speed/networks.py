@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.speed.measure import ROOT
-from export.dataflow import Add, Fire, Node
+from export.dataflow import Add, Node
 from export.graph import Array, Graph, Shape
 from export.passes.trace import LEAVES
 from export.pipeline import Compiled, compile_module
@@ -109,18 +110,12 @@ def efs_nodes(block: EfsBlock, shape: Shape) -> dict[str, Node]:
     nodes: dict[str, Node] = {"x": Node("x", (), shape)}
     before = "x"
     for name in ("lif_in", "expand", "lif_wide", "depthwise", "lif_depthwise", "project"):
-        part = block.get_submodule(name)
+        part: Any = block.get_submodule(name)
         leaves = {name: part} if name.startswith("lif") else {f"{name}.conv": part.conv, f"{name}.norm": part.norm}
         for path, leaf in leaves.items():
-            described = leaf.describe()  # type: ignore[operator]  # every leaf does
+            described = leaf.describe()
             out = shape if name in ("lif_in", "project") else wide
             nodes[path] = LEAVES[described["op"]](path, (before,), out, described)
             before = path
     nodes["y"] = Add("y", ("x", before), shape)
     return nodes
-
-
-def inputs_of_flow(nodes: dict[str, Node], graph: Graph) -> list[str]:
-    """Names of the neurons that read pixels: the chip's inputs, in the graph's order."""
-    assert all(isinstance(nodes[p.name], Fire) for p in graph.inputs)
-    return [p.name for p in graph.inputs]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.speed.kits import MOMENTUM, Kit, channels_of, geometry_of, kept
+from benchmarks.speed.kits import MOMENTUM, Kit, channels_of, geometry_of, kept, kernel_of
 from export.dataflow import Convolution, Node, Norm, TransposedConvolution
 from export.graph import Lif
 
@@ -32,7 +32,7 @@ class Folded(Kit):
         """torch's convolution over T N images."""
         out, inner = channels_of(node)
         kind = _Conv if isinstance(node, Convolution) else _ConvT
-        made = kind(inner, out, node.weight.shape[2:], **geometry_of(node))
+        made: Any = kind(inner, out, kernel_of(node), **geometry_of(node))
         return made.to(memory_format=torch.channels_last) if self.channels_last else made
 
     def norm(self, node: Norm, channels: int) -> Any:
@@ -61,14 +61,15 @@ class _Fold:
 
     def forward(self, x: Tensor) -> Tensor:
         of_torch: Any = super()
-        return of_torch.forward(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if x.ndim == 5 else of_torch.forward(x)
+        y: Tensor = of_torch.forward(x.flatten(0, 1) if x.ndim == 5 else x)
+        return y.unflatten(0, x.shape[:2]) if x.ndim == 5 else y
 
 
 class _Conv(_Fold, nn.Conv2d):
     pass
 
 
-class _ConvT(_Fold, nn.ConvTranspose2d):
+class _ConvT(_Fold, nn.ConvTranspose2d):  # type: ignore[misc]  # its forward takes a size, which nobody gives
     pass
 
 
@@ -139,7 +140,8 @@ class Rectangle(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """The gradient within half a unit of the threshold."""
         (distance,) = ctx.saved_tensors
-        return grad * (distance.abs() <= 0.5)
+        slope: Tensor = grad * (distance.abs() <= 0.5)
+        return slope
 
 
 def rectangle(distance: Tensor) -> Tensor:
@@ -158,8 +160,8 @@ class SpikingJelly(Folded):
     def neuron(self, lif: Lif) -> nn.Module:
         """tau of SpikingJelly is 1 / (1 - what stays)."""
         framework("spikingjelly")
-        from spikingjelly.activation_based.neuron import LIFNode
-        from spikingjelly.activation_based.surrogate import PiecewiseQuadratic
+        from spikingjelly.activation_based.neuron import LIFNode  # type: ignore[import-not-found]
+        from spikingjelly.activation_based.surrogate import PiecewiseQuadratic  # type: ignore[import-not-found]
 
         node: nn.Module = LIFNode(
             tau=1 / (1 - kept(lif)),
@@ -175,7 +177,7 @@ class SpikingJelly(Folded):
     @staticmethod
     def forget(flow: nn.Module) -> None:
         """SpikingJelly keeps membranes until told otherwise."""
-        from spikingjelly.activation_based.functional import reset_net
+        from spikingjelly.activation_based.functional import reset_net  # type: ignore[import-not-found]
 
         reset_net(flow)
 
@@ -192,7 +194,7 @@ class _Leaky(nn.Module):
     def __init__(self, lif: Lif) -> None:
         super().__init__()
         framework("snntorch")
-        import snntorch
+        import snntorch  # type: ignore[import-not-found]
 
         self.leaky = snntorch.Leaky(
             beta=kept(lif), threshold=lif.v_th, spike_grad=rectangle, reset_mechanism="zero", init_hidden=False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -64,7 +64,7 @@ def rows(plan: Plan) -> Iterator[Row]:
         yield from _cuda_rows(plan)
 
 
-def _compared(plan: Plan, sides: Mapping[str, Side], what: str, barred: bool) -> Iterator[Row]:
+def _compared(plan: Plan, sides: dict[str, Side], what: str, barred: bool) -> Iterator[Row]:
     """Rows against SLAYER and against the faster of the other two."""
     differing = checked(sides)
     seconds = in_turn({name: _timed(side) for name, side in sides.items()}, plan.runs, warm_up=2)
