@@ -6,7 +6,9 @@ any order of addition:
 
     8 bit     spikes x weights in bytes, added in 32 bit integers and handed out as float32 (oneDNN, processors with VNNI).
               Our weights are even and in [-256, 254]: half of one is a byte, and the output scale is 2
-    float32   matrix hardware everywhere else, with TF32 and bfloat16 shortcuts switched off
+    bfloat16  spikes x weights on a GPU's matrix units, added in and handed out as float32. An even integer in [-256, 254] has
+              at most 8 significant bits, as many as bfloat16 holds
+    float32   everywhere else, with TF32 and bfloat16 shortcuts switched off
     float64   where the weights alone cannot rule out sums that leave 24 bits: these then wrap as on Lava (`wrapped`)
 """
 
@@ -90,21 +92,60 @@ def bytes_are_fast() -> bool:
     return True
 
 
+def fits_half(weight: Array) -> bool:
+    """Whether bfloat16 holds all weights without rounding."""
+    exact = torch.from_numpy(np.ascontiguousarray(weight)).double()
+    return torch.equal(exact.to(torch.bfloat16).double(), exact)
+
+
+@cache
+def halves_are_exact(device: torch.device) -> bool:
+    """Whether matrix units add bfloat16 products without rounding up to 2^24; tried once per process on a large odd sum."""
+    weight = torch.full((60_000, 16), 254.0, dtype=torch.bfloat16, device=device)
+    weight[1::2] = 253.0
+    weight[-1] = 252.0
+    spikes = torch.ones((16, 60_000), dtype=torch.bfloat16, device=device)
+    try:
+        sums = _half_product(spikes, weight)
+    except (RuntimeError, TypeError):  # a card or a torch without such a product
+        return False
+    return torch.equal(sums.double(), weight.double().sum(0).expand(16, 16))
+
+
+def _half_product(spikes: Tensor, weight: Tensor) -> Tensor:
+    """bfloat16 matrices -> float32; a CPU computes the same in float32, as a reference."""
+    if spikes.is_cuda:
+        return torch.mm(spikes, weight, out_dtype=torch.float32)
+    return spikes.float() @ weight.float()
+
+
 @contextmanager
 def exact_floats() -> Iterator[None]:
     """Float32 means float32: TF32 and bfloat16 shortcuts of matrix products and convolutions are off inside."""
-    before = torch.get_float32_matmul_precision()
+    products = torch.backends.cuda.matmul
+    before = torch.get_float32_matmul_precision(), products.allow_bf16_reduced_precision_reduction
     torch.set_float32_matmul_precision("highest")
+    products.allow_bf16_reduced_precision_reduction = False
     try:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        products.allow_bf16_reduced_precision_reduction = before[1]
 
 
 def _convolution(conv: Conv, dtype: torch.dtype, device: torch.device) -> Delivery:
-    scale = byte_scale(conv.weight) if device.type == "cpu" and dtype is SUMS else 0
-    return _ByteConv(conv, scale) if scale else _FloatConv(conv, dtype, device)
+    if dtype is SUMS and device.type == "cpu" and (scale := byte_scale(conv.weight)):
+        return _ByteConv(conv, scale)
+    if (
+        dtype is SUMS
+        and device.type == "cuda"
+        and conv.groups == 1
+        and fits_half(conv.weight)
+        and halves_are_exact(device)
+    ):
+        return HalfConv(conv, device)
+    return _FloatConv(conv, dtype, device)
 
 
 def _added(sums: Tensor, total: Tensor | None) -> Tensor:
@@ -140,6 +181,27 @@ class _FloatConv:
     def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
         x = spikes.to(self.weight.dtype).permute(0, 3, 1, 2)
         return _added(F.conv2d(x, self.weight, None, *self.conv).permute(0, 2, 3, 1).contiguous(), total)
+
+
+class HalfConv:
+    """Patches of the spikes times weights, in bfloat16 with float32 sums (a convolution would round what it hands out)."""
+
+    def __init__(self, conv: Conv, device: torch.device) -> None:
+        self.conv = conv
+        weight = torch.from_numpy(np.ascontiguousarray(conv.weight)).to(device, torch.bfloat16)
+        self.weight = weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()  # (kH kW in, out)
+
+    def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
+        """As in `Delivery`."""
+        (pad_y, pad_x), kernel = self.conv.padding, self.conv.weight.shape[2:]
+        x = F.pad(spikes.to(torch.bfloat16), (0, 0, pad_x, pad_x, pad_y, pad_y))
+        channels, height, width = self.conv.output_shape((spikes.shape[3], spikes.shape[1], spikes.shape[2]))
+        m, y, across, c = x.stride()
+        steps = (self.conv.stride[0] * y, self.conv.stride[1] * across)
+        taps = (self.conv.dilation[0] * y, self.conv.dilation[1] * across)
+        patches = x.as_strided((len(x), height, width, *kernel, x.shape[3]), (m, *steps, *taps, c))
+        sums = _half_product(patches.reshape(-1, len(self.weight)), self.weight)
+        return _added(sums.view(-1, height, width, channels), total)
 
 
 class _Layered:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from export.errors import DataError
 from export.execute.deliver import SUMS, exact_floats, wrapped
-from export.execute.neuron import Extremes, fire, lif
+from export.execute.neuron import Extremes, fire, has_kernel, lif
 from export.execute.plan import Plan, Step, Term, plan_of
 from export.graph import LINES, Graph, Population
 
@@ -189,7 +189,7 @@ def _own(sums: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
 def _fired(step: Step, total: Tensor, extremes: dict[str, Extremes] | None) -> Tensor:
     """Spikes (N, T, H, W, C) of a population from its sums."""
     assert step.population.lif is not None
-    if extremes is None and total.device.type == "cpu":
+    if extremes is None and has_kernel(total.device):
         return fire(total, step.population.lif, step.tile)
     total = total.to(torch.int32)
     seen = None

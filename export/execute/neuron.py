@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -79,12 +81,16 @@ def lif(a: Tensor, params: Lif, bias: Tensor | None = None, extremes: Extremes |
 
 
 def fire(total: Tensor, params: Lif, tile: Tensor) -> Tensor:
-    """`lif` by the compiled kernel, on the processor.
+    """`lif` by a compiled kernel: numba's on a processor, Triton's on a GPU.
 
     total    (N, T, ...) int32 or float32 that holds whole numbers, contiguous
     tile     bias in state units, int32: one per neuron, or a block that repeats
     returns  (N, T, ...) uint8
     """
+    if total.is_cuda:
+        from export.execute import lif_triton  # loads triton
+
+        return lif_triton.fire(total, params, tile)
     from export.execute.lif_kernel import BLOCK, lif_samples  # loads numba
 
     spikes = torch.empty(total.shape, dtype=torch.uint8)
@@ -98,6 +104,25 @@ def fire(total: Tensor, params: Lif, tile: Tensor) -> Tensor:
         fewest=FEWEST_UPDATES // (block * flat.shape[1]) + 1,
     )
     return spikes
+
+
+@cache
+def has_kernel(device: torch.device) -> bool:
+    """Whether a compiled kernel runs there; `lif` computes the same without, slower. Triton needs a C compiler."""
+    if device.type == "cpu":
+        return True
+    try:
+        zero = torch.zeros((1, 1, 1), dtype=torch.int32, device=device)
+        fire(zero, Lif(1, 4096, 4096), zero.flatten())
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        warnings.warn(
+            f"the compiled LIF does not run on {device} ({type(error).__name__}: {reason}): torch's operations are taken",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _wrapped(u: Tensor) -> Tensor:
