@@ -60,7 +60,7 @@ class TritonKernels:
         grid, tile = _tiles(count, positions, channels, TILE)
         tensors = (values, scale, shift, spikes, spikes if currents is None else currents)
         constants = {**tile, **_neuron(neuron, scale.dtype, given_steps), "KEEP": keep}
-        _launch(loops.fire, grid, (*tensors, positions, neuron.kept, neuron.v_th), constants)
+        _launch(loops.fire, grid, (*tensors, positions, float(neuron.kept), int(neuron.v_th)), constants)
         return spikes, currents
 
     def backward(
@@ -73,7 +73,7 @@ class TritonKernels:
         grid, tile = _tiles(count, positions, channels, TILE)
         sums = torch.empty((grid[0], 1 + len(values), channels), dtype=torch.float64, device=grad.device)
         given = grad_spikes.contiguous(), grad if grad_currents is None else grad_currents.contiguous()
-        numbers = positions, neuron.kept, neuron.v_th, neuron.width / 2, 1 / neuron.width
+        numbers = positions, float(neuron.kept), int(neuron.v_th), neuron.width / 2, 1.0 / neuron.width
         constants = {**tile, **_neuron(neuron, scale.dtype, given_steps), "MORE": grad_currents is not None}
         _launch(loops.backward, grid, (values, scale, shift, *given, grad, sums, *numbers), constants)
         total = sums.sum(0)
