@@ -49,12 +49,13 @@ class ConvSynapses:
         sums += signed_clamp(wide, SUM_BITS)
 
     def _add(self, spikes: Spikes, sums: Ints, x0: int) -> None:
+        stride, padding, dilation = self.geometry
         if self.groups == 1:
-            kernels.add_conv(spikes, self.weight, sums, x0, *self.geometry)
+            kernels.add_conv(spikes, self.weight, sums, x0, stride, padding, dilation)
         elif self.depthwise:
-            kernels.add_depthwise(spikes, self.weight, sums, x0, *self.geometry)
+            kernels.add_depthwise(spikes, self.weight, sums, x0, stride, padding, dilation)
         else:
-            kernels.add_grouped(spikes, self.weight, sums, x0, *self.geometry, self.groups)
+            kernels.add_grouped(spikes, self.weight, sums, x0, stride, padding, dilation, self.groups)
 
 
 class DenseSynapses:

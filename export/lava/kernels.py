@@ -3,6 +3,8 @@
 Maps are Lava's, channels last: spikes (W, H, C) uint8, sums (X, H', O) int32, where X output columns from x0 on are
 computed at a time. Synapses are event-driven: they cost what the spikes that arrive cost. Everything is compiled when this
 module is imported, before Lava forks, and kept in numba's cache folder. All sums wrap as 32-bit integers do.
+
+Numba's cache knows the date of this file only: after a change to what it imports (`lif_kernel`, `lanes`), touch it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from export.execute.lif_kernel import _current, _membrane
+from export.lava.lanes import lanes
 
 SPIKES, SUMS, WEIGHTS = "uint8[:,:,::1]", "int32[:,:,::1]", "int32[:,:,:,::1]"
 LEVELS = "int32[:,::1]"
@@ -40,14 +43,44 @@ def _events(spikes: Any, fired: Any) -> Any:
 @njit(nogil=True, inline="always")
 def _target(far: Any, stride: Any, start: Any, size: Any) -> Any:
     """Output position, counted from `start`, of a spike `far` units from the origin; -1: it reaches none."""
+    if stride == 1:  # a division costs more than all the sums of a pixel
+        place = far - start
+        return place if far >= 0 and 0 <= place < size else -1
     place = far // stride - start
     return place if far >= 0 and far % stride == 0 and 0 <= place < size else -1
+
+
+add4, add8, add16, add32 = lanes(4), lanes(8), lanes(16), lanes(32)
+
+
+@njit(nogil=True, inline="always")
+def _add_rows_of(sums: Any, rows: Any, fired: Any, count: Any) -> Any:
+    """sums += rows[fired[0]] + ... + rows[fired[count - 1]]; sums (out,), rows (in, out)."""
+    here, there, which = sums.ctypes.data, rows.ctypes.data, fired.ctypes.data
+    size = 4 * sums.size
+    o = 0
+    while o + 32 <= sums.size:
+        add32(here + np.uintp(4 * o), there + np.uintp(4 * o), size, which, count)
+        o += 32
+    if o + 16 <= sums.size:
+        add16(here + np.uintp(4 * o), there + np.uintp(4 * o), size, which, count)
+        o += 16
+    if o + 8 <= sums.size:
+        add8(here + np.uintp(4 * o), there + np.uintp(4 * o), size, which, count)
+        o += 8
+    if o + 4 <= sums.size:
+        add4(here + np.uintp(4 * o), there + np.uintp(4 * o), size, which, count)
+        o += 4
+    while o < sums.size:
+        for n in range(count):
+            sums[o] += rows[fired[n], o]
+        o += 1
 
 
 @njit(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY})", nogil=True, cache=True)
 def add_conv(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dilation: Any) -> None:
     """Add the weights of every spike to the sums that it reaches; w (kx, ky, in, out), a correlation's."""
-    kx, ky, _, outer = w.shape
+    kx, ky = w.shape[:2]
     fired = np.empty(s.shape[2], np.int64)
     first, last = _columns(s.shape[0], a.shape[0], x0, kx, stride[0], padding[0], dilation[0])
     for ix in range(first, last):
@@ -63,11 +96,7 @@ def add_conv(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dilatio
                     y = _target(iy + padding[1] - j * dilation[1], stride[1], 0, a.shape[1])
                     if y < 0:
                         continue
-                    reached = a[x, y]
-                    for n in range(count):
-                        row = w[i, j, fired[n]]
-                        for o in range(outer):
-                            reached[o] += row[o]
+                    _add_rows_of(a[x, y], w[i, j], fired, count)
 
 
 @njit(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY}, int64)", nogil=True, cache=True)
