@@ -158,7 +158,7 @@ def _beside_float(
         Flow(flow.nodes, starts, outputs, Folded(flow.steps, stored)).eval().to(device) for stored in (False, True)
     ]
     sides: dict[str, Any] = {f"float {i}": partial(_forward, f, given) for i, f in enumerate(flows)}
-    sides["int"] = lambda: on_device(net, repeated, device)
+    sides["int"] = partial(_classes, net, repeated, device.type)
     seconds = in_turn(sides, plan.runs)
     theirs = min((seconds["float 0"], seconds["float 1"]), key=median)
     bar = None if plan.quick or device.type == "cuda" else FLOAT_BAR
@@ -167,11 +167,10 @@ def _beside_float(
     yield versus(f"{where}, {name}, a sample: plain torch float", seconds["int"], theirs, bar, per=BATCH, **note)
 
 
-def on_device(net: Compiled, inputs: Mapping[str, Array], device: torch.device) -> None:
+def _classes(net: Compiled, inputs: Mapping[str, Array], device: str) -> None:
     """The class neurons' spikes of all samples in one batch."""
-    options = {} if device.type == "cpu" else {"device": device.type}
     samples = len(next(iter(inputs.values())))
-    run_integer(net.unbalanced, inputs, populations=list(net.graph.outputs), batch=samples, **options)  # type: ignore[arg-type]
+    run_integer(net.unbalanced, inputs, populations=list(net.graph.outputs), batch=samples, device=device)
 
 
 def _forward(flow: Flow, given: list[Tensor]) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from benchmarks.speed.kits import Flow, Slayer, flow_of
 from benchmarks.speed.measure import Plan, Row, Timed, in_turn, limit, versus
 from benchmarks.speed.networks import efs_block, efs_nodes, images, network
-from benchmarks.speed.rivals import FRAMEWORKS, Rounded, SpikingJelly
+from benchmarks.speed.rivals import FRAMEWORKS, Rounded, SnnTorch, SpikingJelly
 from neuroseg.config import load_config
 
-BATCH, STEPS = 2, 5
+BATCH, STEPS, CUDA_BATCH = 2, 5, 8
 SLAYER_BAR, RIVAL_BAR = 8.0, 1.3
 CUDA_BARS = {"images/s": 150.0, "SLAYER": 3.0, "SpikingJelly cupy": 1.0}
 TOLERANCE, MOST_DIFFERING = 1e-3, 0.01  # of values of sides with SLAYER's rounding; norms may differ in the last bits
@@ -84,15 +85,16 @@ def _timed(side: Side) -> Timed:
     return lambda: side.step()
 
 
-def checked(sides: dict[str, Side]) -> dict[str, float]:
+def checked(sides: dict[str, Side], equal: tuple[str, ...] = ("SLAYER", REFERENCE)) -> dict[str, float]:
     """Share of the outputs in which a side differs from ours; takes the reference out of the sides.
 
     SLAYER, and our kit's network with SLAYER's rounding, must agree: RuntimeError otherwise. The other frameworks do not
-    round, so single spikes differ and, in a deep network, what follows from them.
+    round, so single spikes differ and, in a deep network, what follows from them. SLAYER's CUDA kernel resets
+    without a spike where the membrane equals the threshold, so there it counts among the others.
     """
     shares = {name: _differing(sides["ours"], side) for name, side in sides.items() if name != "ours"}
     del sides[REFERENCE]
-    for name in ("SLAYER", REFERENCE):
+    for name in equal:
         if shares[name] > MOST_DIFFERING:
             raise RuntimeError(f"{name} computes something else than ours: {shares[name]:.1%} of the values differ.")
     return {name: float(f"{share:.2g}") for name, share in shares.items()}
@@ -123,7 +125,7 @@ def _block_sides(channels: int, size: tuple[int, int], device: str) -> dict[str,
     return sides
 
 
-def _network_sides(name: str, size: tuple[int, int] | None, device: str) -> dict[str, Side]:
+def _network_sides(name: str, size: tuple[int, int] | None, device: str, batch: int = BATCH) -> dict[str, Side]:
     """Every head is trained on every side."""
     config = load_config(name)
     size = size or config.data.size
@@ -132,7 +134,7 @@ def _network_sides(name: str, size: tuple[int, int] | None, device: str) -> dict
     flow = flow_of(ours, (3, *size), config.model.scales)
     outputs = [n for n in flow.nodes if n.endswith(".readout")]
     start = next(n for n, node in flow.nodes.items() if not node.inputs)
-    pixels = images(BATCH, size).to(device)
+    pixels = images(batch, size).to(device)
 
     def side(kit: Any) -> Side:
         module = Flow(flow.nodes, [start], outputs, kit).to(device)
@@ -154,7 +156,9 @@ def _gained(gain: float, _module: nn.Module, _inputs: Any, rate: Tensor) -> Tens
 def _frameworks(device: str) -> dict[str, Callable[..., Any]]:
     if device == "cpu":
         return dict(FRAMEWORKS)
-    return {"SpikingJelly cupy": partial(SpikingJelly, backend="cupy"), "snnTorch": FRAMEWORKS["snnTorch"]}
+    if find_spec("cupy") is None:
+        return {"SpikingJelly torch": SpikingJelly, "snnTorch": SnnTorch}
+    return {"SpikingJelly cupy": partial(SpikingJelly, backend="cupy"), "snnTorch": SnnTorch}
 
 
 def _faster(sides: list[Side]) -> Side:
@@ -204,12 +208,20 @@ def _cuda_rows(plan: Plan) -> Iterator[Row]:
     major, minor = torch.cuda.get_device_capability()
     jitconfig.TORCH_CUDA_ARCH_LIST = f"{major}.{minor}"
     name, size = ("mfs-tiny", (16, 16)) if plan.quick else ("mfs-efs72", (180, 240))
-    sides = _network_sides(name, size, "cuda")
-    checked(sides)
-    seconds = in_turn({key: _timed(side) for key, side in sides.items()}, plan.runs, warm_up=2)
+    sides = _network_sides(name, size, "cuda", CUDA_BATCH)
+    differing = checked(sides, (REFERENCE,))
+    mixed = partial(_mixed, sides["ours"])
+    seconds = in_turn({**{key: _timed(side) for key, side in sides.items()}, "mixed": mixed}, plan.runs, warm_up=2)
     for key in (key for key in sides if key != "ours"):
         bar = CUDA_BARS.get(key) if not plan.quick else None
-        yield versus(f"CUDA training, {name}: {key}", seconds["ours"], seconds[key], bar)
-    bar = CUDA_BARS["images/s"] if not plan.quick else None
-    rate = BATCH / median(seconds["ours"])
-    yield limit(f"CUDA training, {name}", rate, "images/s", bar, median(seconds["ours"]))
+        yield versus(f"CUDA training, {name}: {key}", seconds["ours"], seconds[key], bar, differing=differing[key])
+    for key, what in (("ours", "float32"), ("mixed", "float16 by autocast")):
+        bar = CUDA_BARS["images/s"] if key == "mixed" and not plan.quick else None
+        own = median(seconds[key])
+        yield limit(f"CUDA training, {name}, {what}", CUDA_BATCH / own, "images/s", bar, own, batch=CUDA_BATCH)
+
+
+def _mixed(side: Side) -> None:
+    """A step in mixed precision, as `train.precision=16-mixed` takes it; its gradients are not used, so nothing scales them."""
+    with torch.autocast("cuda", torch.float16):
+        side.step()
