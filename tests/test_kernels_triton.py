@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import triton_checks
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from neuroseg.models import kernels
@@ -65,14 +65,15 @@ def test_every_kernel_equals_the_plain_one_for_all_currents(interpreted, dtypes,
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])  # shrinking takes minutes
 @given(data=st.data())
 def test_every_kernel_equals_the_plain_one_for_any_shape_and_neuron(interpreted, data) -> None:
     wide = data.draw(st.booleans())
     dtypes = data.draw(st.lists(st.just(F64) if wide else st.sampled_from([F16, BF16, F32]), min_size=1, max_size=3))
     shape = tuple(data.draw(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))))
     kept = data.draw(st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(1, 4095).map(lambda i: i / 4096)))
-    width = data.draw(st.sampled_from([0.25, 0.75, 1.0, 2.0]))
+    # The interpreter holds scalars in float32, a GPU in float64: 1 / width has to be exact there.
+    width = data.draw(st.sampled_from([0.25, 0.5, 1.0, 2.0] if wide else [0.3, 0.75, 1.0, 2.0]))
     neuron = Neuron(data.draw(st.integers(1, 6)), kept, data.draw(st.integers(1, 4095 * 64)), width)
     same, ties, seed = data.draw(st.tuples(st.booleans(), st.booleans(), st.integers(0, 999)))
     interpreted(triton_checks.check_against_plain, tuple(dtypes), shape, neuron, same, ties, seed)
@@ -161,6 +162,9 @@ def test_every_kernel_compiles_for_hopper_without_fused_multiply_adds(patched) -
     check_compiled(found)
     for made in found["fire"] + found["backward"]:
         assert "STL" not in made.asm["sass"]  # no store to local memory: the membranes of all steps are in registers
+    again = compiled(patched, 90, (F32, BF16), Neuron(5, 0.5, 1, 0.3), same=False, every=False)
+    for name, versions in found.items():  # another threshold, decay or width compiles nothing anew
+        assert [made.hash for made in again[name]] == [made.hash for made in versions]
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ It prints that an event-camera toolbox is missing (used by one of its own demos 
 that CUDA_HOME is set without a GPU. Both are dropped; everything else that is printed is printed, and errors are raised.
 
 SLAYER compiles its CUDA kernels when they are first used, on every card since 2020 for compute capability 8.0
-(`jitconfig`): nothing that a newer one can run. Here they are compiled for the cards of this machine.
+(`jitconfig`): nothing that a card of a later generation, from Hopper on, can run. Here they are compiled for the cards of
+this machine.
 """
 
 import logging
