@@ -53,8 +53,8 @@ def simulate(
 
     graph, network  the network, and the NetX file that it was read from: `int` runs the first, Lava the second
     inputs          input population -> spikes (N, T, C, H, W), logical
-    backend         "int" (exact integers, torch), "lava" (stock processes and models), "lava-fast" (a faster Conv model),
-                    "loihi2" (the same processes on a board, with Intel's extension)
+    backend         "int" (exact integers, torch), "lava" (stock processes and models), "lava-fast" (the same processes fused
+                    into one of ours), "loihi2" (the same processes on a board, with Intel's extension)
     board_timing    of backend "loihi2"; None: (0, 0)
     returns         population -> uint8 (N, T, C, H, W), logical; relays are left out
     raises          UsageError, DataError, RuntimeFailure, MissingBackend

@@ -74,9 +74,10 @@ def run_case(seed, folder, fast=False):
     }
 
 
+@pytest.mark.parametrize("fast", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["stock", "fast"])
 @pytest.mark.parametrize("seed", range(FEW))
-def test_a_few_random_networks_agree_on_stock_lava(seed, tmp_path):
-    result = run_case(seed, tmp_path)
+def test_a_few_random_networks_agree_on_lava(seed, fast, tmp_path):
+    result = run_case(seed, tmp_path, fast)
     assert result["mismatches"] == 0
     assert result["fires"] and result["biased"]
 
