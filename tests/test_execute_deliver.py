@@ -20,6 +20,7 @@ from export.execute.deliver import (
     bytes_are_fast,
     exact_floats,
     fits_half,
+    halves_are_exact,
     prepare,
     wrapped,
     wraps,
