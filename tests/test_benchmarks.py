@@ -139,15 +139,15 @@ def test_one_wrong_spike_and_a_silent_network_end_the_benchmark():
         executors._demand_equal(net, silent, silent, "int")
 
 
+SLOW = [("lava", 2), ("int", 2), ("export", 2), ("growth", 1)]
+
+
 @pytest.mark.parametrize(
     ("group", "rows"),
     [
-        pytest.param("training", 6, marks=RIVALS),
         ("start", 1),
-        *(
-            pytest.param(*slow, marks=pytest.mark.slow)
-            for slow in (("lava", 2), ("int", 2), ("export", 2), ("growth", 1))
-        ),
+        pytest.param("training", 6, marks=[RIVALS, pytest.mark.slow]),
+        *(pytest.param(*group, marks=pytest.mark.slow) for group in SLOW),
     ],
 )
 def test_a_quick_run_measures_and_writes(group, rows, tmp_path, capsys):
