@@ -1,4 +1,4 @@
-"""Ways to compute what the integer executor computes, beside the ones it takes: `python benchmarks/executor_ways.py`.
+"""Ways to compute what the integer executor computes, beside the ones it takes: `python -m benchmarks.executor_ways`.
 
 One thread, processor time, each row's sides in turn, ratios of medians: ADR 013 quotes them. Nothing is written.
 """
