@@ -107,7 +107,7 @@ def fire(values, scale, shift, kept, v_th, spikes, currents, space, first, last)
     chunks, tile = space.shape
     tiles = (length + tile - 1) // tile
     same = values[0].shape[1] != steps
-    sums = np.empty_like(shift)
+    sums, ones, zeros = np.empty_like(shift), np.ones_like(shift), np.zeros_like(shift)
     for i in range(count * tiles * first // chunks, count * tiles * last // chunks):
         n, start = i // tiles, i % tiles * tile
         size = min(tile, length - start)
@@ -115,15 +115,26 @@ def fire(values, scale, shift, kept, v_th, spikes, currents, space, first, last)
         for j in range(size):
             v[j] = 0
         for t in range(steps):
+            s = spikes[n, t, start : start + size]
+            if len(values) == 1 and not same and currents.shape[0] == 0:
+                _fire_on(values[0][n, t, start : start + size], scale[0], shift, v, kept, v_th, s)
+                continue
             if t == 0 or not same:
                 _add_terms(values, scale, shift, n, t, start, x)
                 if currents.shape[0] > 0:
                     _copy(x, currents[n, t, start : start + size])
-            s = spikes[n, t, start : start + size]
-            for j in range(size):
-                u = np.trunc(v[j] * kept) + np.trunc(x[j] * UNIT)
-                s[j] = u > v_th
-                v[j] = ZERO if u > v_th else u
+            _fire_on(x, ones, zeros, v, kept, v_th, s)
+
+
+@_compiled
+def _fire_on(y, factor, offset, v, kept, v_th, s):
+    """Spikes s of one step on the currents factor y + offset; v becomes the membrane after the reset."""
+    for j in range(y.shape[0]):
+        x = offset[j] + factor[j] * y[j]
+        u = np.trunc(v[j] * kept) + np.trunc(x * UNIT)
+        fires = u > v_th
+        s[j] = ONE if fires else ZERO
+        v[j] = ZERO if fires else u
 
 
 @_compiled
