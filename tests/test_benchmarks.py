@@ -146,7 +146,7 @@ SLOW = [("lava", 2), ("int", 2), ("export", 2), ("growth", 1)]
     ("group", "rows"),
     [
         ("start", 1),
-        pytest.param("training", 6, marks=[RIVALS, pytest.mark.slow]),
+        pytest.param("training", 6, marks=RIVALS),
         *(pytest.param(*group, marks=pytest.mark.slow) for group in SLOW),
     ],
 )

@@ -47,14 +47,19 @@ def in_turn(sides: Mapping[str, Timed], runs: int, warm_up: int = 1) -> dict[str
     warm_up  rounds that are not counted: compilers, caches and pools of memory
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(-warm_up, runs):
-        for name, run in sides.items():
-            gc.collect()
-            start = time.perf_counter()
-            own = run()
-            taken = time.perf_counter() - start
-            if number >= 0:
-                seconds[name].append(taken if own is None else own)
+    gc.collect()
+    gc.freeze()  # what lives already is not looked through again, neither below nor within a run
+    try:
+        for number in range(-warm_up, runs):
+            for name, run in sides.items():
+                gc.collect()
+                start = time.perf_counter()
+                own = run()
+                taken = time.perf_counter() - start
+                if number >= 0:
+                    seconds[name].append(taken if own is None else own)
+    finally:
+        gc.unfreeze()
     return seconds
 
 
