@@ -1,31 +1,22 @@
 """The LIF of `export.execute.neuron` as compiled loops: serial, without Python's lock, safe in forked processes.
 
-Import this module only where it is used: it loads numba. Machine code is kept in numba's cache folder.
+Import this module only where it is used: it loads numba. Machine code is kept on disk (`export.execute.machine_code`).
 All arithmetic is that of 32-bit integers, which wrap as numpy's and torch's do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.core.errors import NumbaError
 
+from export.execute.machine_code import compiled
 from export.graph import DECAY_BITS, STATE_LIMIT, V_TH_SHIFT
 
 BLOCK = 2048  # neurons whose state stays in the nearest cache while time runs
 DECAY_MASK = (1 << DECAY_BITS) - 1
 UPPER = STATE_LIMIT - 1
-
-
-def compiled(loop: Callable[..., None]) -> Callable[..., None]:
-    """Machine code that runs without the interpreter's lock, cached where some folder can be written."""
-    try:
-        return njit(nogil=True, cache=True)(loop)
-    except (RuntimeError, NumbaError):
-        return njit(nogil=True)(loop)
 
 
 @njit(nogil=True, inline="always")
@@ -55,7 +46,7 @@ def _membrane(v: Any, u: Any, push: Any, kept: Any) -> Any:
     return np.int32(max(min(v, np.int32(UPPER)), np.int32(-UPPER)))
 
 
-@compiled
+@compiled()
 def lif_steps(a: Any, u: Any, v: Any, push: Any, out: Any, u_decay: int, v_decay: int, v_th: int) -> None:
     """T steps of n neurons, state in and out; all arrays C-contiguous, none may overlap.
 
@@ -86,7 +77,7 @@ def lif_steps(a: Any, u: Any, v: Any, push: Any, out: Any, u_decay: int, v_decay
                 membrane[i] = np.int32(0) if fires else x
 
 
-@compiled
+@compiled()
 def lif_samples(
     totals: Any, push: Any, out: Any, block: int, u_decay: int, v_decay: int, v_th: int, first: int, last: int
 ) -> None:

@@ -2,9 +2,8 @@
 
 Maps are Lava's, channels last: spikes (W, H, C) uint8, sums (X, H', O) int32, where X output columns from x0 on are
 computed at a time. Synapses are event-driven: they cost what the spikes that arrive cost. Everything is compiled when this
-module is imported, before Lava forks, and kept in numba's cache folder. All sums wrap as 32-bit integers do.
-
-Numba's cache knows the date of this file only: after a change to what it imports (`lif_kernel`, `lanes`), touch it.
+module is imported, before Lava forks, and kept on disk as long as no source that it is made of changes
+(`export.execute.machine_code`). All sums wrap as 32-bit integers do.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from export.execute.lif_kernel import _current, _membrane
+from export.execute.machine_code import compiled
 from export.lava.lanes import lanes
 
 SPIKES, SUMS, WEIGHTS = "uint8[:,:,::1]", "int32[:,:,::1]", "int32[:,:,:,::1]"
@@ -77,7 +77,7 @@ def _add_rows_of(sums: Any, rows: Any, fired: Any, count: Any) -> Any:
         o += 1
 
 
-@njit(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY})", nogil=True, cache=True)
+@compiled(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY})")
 def add_conv(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dilation: Any) -> None:
     """Add the weights of every spike to the sums that it reaches; w (kx, ky, in, out), a correlation's."""
     kx, ky = w.shape[:2]
@@ -99,7 +99,7 @@ def add_conv(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dilatio
                     _add_rows_of(a[x, y], w[i, j], fired, count)
 
 
-@njit(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY}, int64)", nogil=True, cache=True)
+@compiled(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY}, int64)")
 def add_grouped(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dilation: Any, groups: int) -> None:
     """`add_conv` for several groups; w (kx, ky, in / groups, out). Apart, because the slices of a group cost time."""
     kx, ky, inner, outer = w.shape
@@ -123,7 +123,7 @@ def add_grouped(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dila
                             a[x, y, o] += w[i, j, lane[c], o]
 
 
-@njit(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY})", nogil=True, cache=True)
+@compiled(f"void({SPIKES}, {WEIGHTS}, {SUMS}, int64, {GEOMETRY})")
 def add_depthwise(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, dilation: Any) -> None:
     """`add_conv` for as many groups as channels in and out: no event list, whole rows of channels at once.
 
@@ -147,7 +147,7 @@ def add_depthwise(s: Any, w: Any, a: Any, x0: int, stride: Any, padding: Any, di
                         reached[c] += row[c] * np.int32(from_here[c])
 
 
-@njit("void(uint8[::1], int32[::1], int32[::1], int32[::1], int32[::1], int64)", nogil=True, cache=True)
+@compiled("void(uint8[::1], int32[::1], int32[::1], int32[::1], int32[::1], int64)")
 def add_rows(s: Any, data: Any, indices: Any, starts: Any, a: Any, first: int) -> None:
     """Rows first, first + 1, ... of a CSR matrix times the spikes, added to a."""
     for r in range(a.size):
@@ -160,7 +160,7 @@ def add_rows(s: Any, data: Any, indices: Any, starts: Any, a: Any, first: int) -
 FIRE = f"{LEVELS}, uint8[:,::1], uint32, uint32, int32)"
 
 
-@njit(f"void({LEVELS}, {LEVELS}, {LEVELS}, {FIRE}", nogil=True, cache=True)
+@compiled(f"void({LEVELS}, {LEVELS}, {LEVELS}, {FIRE}")
 def fire(a: Any, u: Any, v: Any, push: Any, out: Any, keep_u: Any, keep_v: Any, threshold: Any) -> None:
     """One step of LIF neurons with currents and membranes; the sums are set to zero for the next ones.
 
@@ -181,7 +181,7 @@ def fire(a: Any, u: Any, v: Any, push: Any, out: Any, keep_u: Any, keep_v: Any, 
             total[c] = 0
 
 
-@njit(f"void({LEVELS}, {LEVELS}, {FIRE}", nogil=True, cache=True)
+@compiled(f"void({LEVELS}, {LEVELS}, {FIRE}")
 def fire_membrane(a: Any, v: Any, push: Any, out: Any, keep_v: Any, no_current: Any, threshold: Any) -> None:
     """`fire` of neurons whose current does not outlive its step (u_decay 4096): only the membrane is kept."""
     for p in range(a.shape[0]):
@@ -195,7 +195,7 @@ def fire_membrane(a: Any, v: Any, push: Any, out: Any, keep_v: Any, no_current: 
             total[c] = 0
 
 
-@njit(f"void({LEVELS}, {FIRE}", nogil=True, cache=True)
+@compiled(f"void({LEVELS}, {FIRE}")
 def fire_memoryless(a: Any, push: Any, out: Any, nothing: Any, none: Any, threshold: Any) -> None:
     """`fire` of neurons of which nothing is left for the next step."""
     for p in range(a.shape[0]):

@@ -1,0 +1,89 @@
+"""Machine code on disk: made anew when any source of it changes, and done without where no folder can be written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.execute import lif_kernel
+from export.execute.machine_code import cache_folder, sources
+from export.lava import kernels
+
+ROOT = Path(__file__).parent.parent
+
+LOOP = """
+from flow.base import STEP
+from flow.parts import inlined
+from export.execute.machine_code import compiled
+
+@compiled({signature})
+def loop(x):
+    return inlined(x) + STEP
+"""
+PARTS = """
+from numba import njit
+
+@njit(inline="always")
+def inlined(x):
+    return x * {factor}
+"""
+
+
+def ran(code, folder, **environment):
+    """What a fresh Python prints, with the repository and a folder on its path."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def written(folder, factor, step, signature):
+    package = folder / "flow"
+    package.mkdir(exist_ok=True)
+    (package / "__init__.py").write_text("")
+    (package / "loops.py").write_text(LOOP.format(signature=signature))
+    (package / "parts.py").write_text(PARTS.format(factor=factor))
+    (package / "base.py").write_text(f"STEP = {step}\n")
+
+
+@pytest.mark.parametrize("signature", ["", '"int64(int64)"'])
+def test_a_change_of_an_inlined_function_or_a_constant_elsewhere_is_seen(tmp_path, signature):
+    code = "from flow.loops import loop; print(loop(10), sum(loop.stats.cache_hits.values()))"
+    found = []
+    for factor, step in ((2, 1), (2, 1), (3, 1), (3, 5)):
+        written(tmp_path, factor, step, signature)
+        found.append(ran(code, tmp_path, NUMBA_CACHE_DIR="", PYTHONDONTWRITEBYTECODE="1"))
+    assert found == [["21", "0"], ["21", "1"], ["31", "0"], ["35", "0"]]
+
+
+def test_the_sources_of_our_loops_are_all_found():
+    ours = {path.relative_to(ROOT).as_posix() for path in sources(kernels.__name__)}
+    assert ours >= {
+        "export/lava/kernels.py",
+        "export/lava/lanes.py",
+        "export/execute/lif_kernel.py",
+        "export/execute/machine_code.py",
+        "export/graph.py",
+    }
+    assert cache_folder(kernels.__name__) != cache_folder(lif_kernel.__name__)
+
+
+def test_loops_run_where_no_folder_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    code = """
+import numpy as np
+from export.execute.machine_code import cache_folder
+from export.lava import kernels
+sums, out = np.full((1, 4), 3, np.int32), np.zeros((1, 4), np.uint8)
+kernels.fire_memoryless(sums, np.zeros((1, 4), np.int32), out, 0, 0, 100)
+print(cache_folder("export.lava.kernels"), cache_folder("export.execute.lif_kernel"), *out[0])
+"""
+    assert ran(code, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "file" / "below")) == ["None", "None", "1", "1", "1", "1"]
