@@ -53,11 +53,34 @@ def test_a_row_holds_seconds_of_one_of_what_a_run_does_and_the_range_of_its_roun
     assert row["ratio_range"] == [0.8889, 15.0]
 
 
-def test_new_rows_replace_those_of_their_group_and_the_others_keep_their_date():
-    before = {"rows": [{"name": n, "group": g, "date": "1999-01-01"} for n, g in (("a", "int"), ("b", "start"))]}
-    rows = results.merged(before, {"int": [limit("c", 1.0, "s")], "training": [limit("d", 1.0, "s")]})["rows"]
-    assert [(row["name"], row["group"]) for row in rows] == [("d", "training"), ("c", "int"), ("b", "start")]
-    assert rows[2]["date"] == "1999-01-01" and rows[0]["date"] != "1999-01-01"
+def test_new_rows_replace_those_of_their_group_and_the_others_keep_date_and_machine():
+    old = {"machine": results.machine() | {"processor": "an old one"}, "versions": {"torch": "1.0"}}
+    row = {"date": "1999-01-01", "setup": "4"}
+    before = {"setups": {"4": old}, "rows": [row | {"name": n, "group": g} for n, g in (("a", "int"), ("b", "start"))]}
+    content = results.merged(before, {"int": [limit("c", 1.0, "s")], "training": [limit("d", 1.0, "s")]})
+    found = [(row["name"], row["group"], row["setup"]) for row in content["rows"]]
+    assert found == [("d", "training", "5"), ("c", "int", "5"), ("b", "start", "4")]
+    assert content["rows"][2]["date"] == "1999-01-01" and content["rows"][0]["date"] != "1999-01-01"
+    now = {key: content[key] for key in ("machine", "versions")}
+    assert content["setups"] == {"4": old, "5": now} and now["machine"] == results.machine()
+    again = results.merged(content, {"start": [limit("e", 1.0, "s")]})
+    assert again["setups"] == {"5": now} and {row["setup"] for row in again["rows"]} == {"5"}
+
+
+def test_a_row_is_marked_where_others_worked_when_its_run_began_and_named_by_its_setup():
+    row = limit("c", 1.0, "s", 2.0) | {"setup": "3", "load": 9.0}
+    ends = [results.table([row | more]).splitlines()[-1] for more in ({"load_at_start": x} for x in (1.5, 1.6))]
+    assert [end.split(" | ")[-2:] for end in ends] == [["met", "3 |"], ["met, loaded", "3 |"]]
+    assert "| met, loaded | 3 |" in results.table([row])  # its start is not known
+
+
+@pytest.mark.parametrize("load", [1.0, 1.1])
+def test_a_busy_machine_is_warned_of_before_the_first_row(monkeypatch, capsys, tmp_path, load):
+    monkeypatch.setattr(speed, "load", lambda: load)
+    monkeypatch.setitem(speed.GROUPS, "start", lambda plan: iter([limit("c", 1.0, "s")]))
+    assert speed.main(["--only", "start", "--out", str(tmp_path)]) == 0
+    assert ("warning: the load average is 1.1" in capsys.readouterr().err) == (load > 1)
+    assert results.read(tmp_path)["rows"][0]["load_at_start"] == load
 
 
 def test_the_exponent_is_the_power_of_the_growth():
@@ -155,8 +178,8 @@ def test_a_quick_run_measures_and_writes(group, rows, tmp_path, capsys):
     content = json.loads((tmp_path / "latest.json").read_text())
     assert [row["group"] for row in content["rows"]] == [group] * rows
     assert all(row["value"] > 0 and row["bar"] is None for row in content["rows"])
-    table = (tmp_path / "latest.md").read_text()
-    assert table == results.table(content["rows"]) and table.splitlines()[-1] in capsys.readouterr().out
+    written, table = (tmp_path / "latest.md").read_text(), results.table(content["rows"])
+    assert written == results.text(content) and table.splitlines()[-1] in capsys.readouterr().out
 
 
 def test_an_unknown_group_is_refused(capsys):
@@ -166,18 +189,17 @@ def test_an_unknown_group_is_refused(capsys):
 
 
 def test_the_page_and_the_table_are_those_of_the_result_file():
-    table = results.table(KEPT["rows"])
-    assert table in results.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.speed"
-    assert (results.RESULTS / results.TABLE).read_text() == table
+    text = results.text(KEPT)
+    assert text in results.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.speed"
+    assert (results.RESULTS / results.TABLE).read_text() == text
 
 
 def test_the_result_file_has_what_its_description_says():
     page = (results.RESULTS.parent / "README.md").read_text(encoding="utf-8")
     assert KEPT["schema_version"] == results.SCHEMA_VERSION and {"torch", "spikingjelly"} <= set(KEPT["versions"])
     for row in KEPT["rows"]:
-        assert {"name", "group", "ours_s", "theirs_s", "ratio", "bar", "unit", "value", "met", "date", "load"} <= set(
-            row
-        )
+        assert {"name", "group", "ours_s", "theirs_s", "ratio", "bar", "unit", "value", "met"} <= set(row)
+        assert {"device", "date", "load"} <= set(row) and row["setup"] in KEPT["setups"]
         assert [key for key in row if f"`{key}`" not in page and f".{key}`" not in page] == [], (
             "describe it in README.md"
         )

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.speed import executors, exporting, growth, training
-from benchmarks.speed.measure import Plan, Row
-from benchmarks.speed.results import GROUP_ORDER, RESULTS, merged, read, table, write
+from benchmarks.speed.measure import Plan, Row, load
+from benchmarks.speed.results import GROUP_ORDER, RESULTS, merged, read, setup_of, table, write
+
+IDLE = 1.0  # load average above which others work here
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "training": training.rows,
@@ -28,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parsed(arguments)
     plan = Plan(quick=chosen.quick)
     folder = chosen.out or (None if chosen.quick else RESULTS)
+    at_start = load()  # later the run itself raises it
+    if at_start > IDLE:
+        print(f"warning: the load average is {at_start}: others work here, which blurs all figures", file=sys.stderr)
+    stamp = {"setup": setup_of(read(folder) if folder else {})[0], "load_at_start": at_start}
     found: list[Row] = []
     for group in chosen.only:
         start, rows = time.perf_counter(), []
         for row in GROUPS[group](plan):
-            rows.append(row)
-            print(table([row]).splitlines()[-1], flush=True)
+            rows.append(row | stamp)
+            print(table(rows).splitlines()[-1], flush=True)
         print(f"{group}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
         found += rows
         if folder is not None:  # after each group: a later failure loses nothing

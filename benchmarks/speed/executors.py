@@ -138,8 +138,8 @@ def int_rows(plan: Plan) -> Iterator[Row]:
     yield limit(f"{what}: peak memory", one["peak_gb"], "GB", None if plan.quick else PEAK_BAR_GB, one["time_s"])
     if torch.cuda.is_available():
         many = in_process("int_sample", network=name, size=size, samples=BATCH, device="cuda")
-        rate = BATCH / many["time_s"]
-        yield limit(f"CUDA int, {name}", rate, "images/s", None if plan.quick else CUDA_RATE, many["time_s"])
+        bar, rate = None if plan.quick else CUDA_RATE, BATCH / many["time_s"]
+        yield limit(f"CUDA int, {name}", rate, "images/s", bar, many["time_s"], device="cuda")
 
 
 def _beside_float(
@@ -163,7 +163,7 @@ def _beside_float(
     theirs = min((seconds["float 0"], seconds["float 1"]), key=median)
     bar = None if plan.quick or device.type == "cuda" else FLOAT_BAR
     where = "CUDA int" if device.type == "cuda" else "int"
-    note = {"mismatches": 0, "compared": compared, "batch": BATCH}
+    note = {"mismatches": 0, "compared": compared, "batch": BATCH, "device": device.type}
     yield versus(f"{where}, {name}, a sample: plain torch float", seconds["int"], theirs, bar, per=BATCH, **note)
 
 

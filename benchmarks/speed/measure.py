@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LEAST_RUNS = 5
+LOADED = 1.5  # load average at the start, above which a row is marked
 AT_LEAST = ("x", "images/s")  # units in which more is better; in the others (s, GB) a bar is an upper limit
 
 Row = dict[str, Any]
@@ -96,12 +97,23 @@ def limit(
     return _row(name, ours_s=own, theirs_s=None, ratio=None, value=value, unit=unit, bar=bar, **more)
 
 
-def _row(name: str, **columns: Any) -> Row:
+def _row(name: str, *, device: str = "cpu", **columns: Any) -> Row:
     row = {"name": name, **{k: _short(v) if isinstance(v, float) else v for k, v in columns.items()}}
     row["met"] = met(row)
+    row["device"] = device
     row["date"] = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    row["load"] = _short(os.getloadavg()[0])
+    row["load"] = load()
     return row
+
+
+def load() -> float:
+    """Load average of one minute: what measures now counts, too."""
+    return _short(os.getloadavg()[0])
+
+
+def loaded(row: Row) -> bool:
+    """Whether others worked on the machine when the run began; judged by the row's end where its start is not known."""
+    return bool(row.get("load_at_start", row["load"]) > LOADED)
 
 
 def met(row: Row) -> bool | None:

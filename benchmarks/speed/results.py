@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.measure import ROOT, Row
+from benchmarks.speed.measure import ROOT, Row, loaded
 
 SCHEMA_VERSION = 1
 RESULTS = ROOT / "benchmarks" / "results"
@@ -20,16 +20,26 @@ JSON, TABLE = "latest.json", "latest.md"
 PAGE = ROOT / "docs" / "explanation" / "speed.md"
 BEGIN, END = "<!-- speed: made by `make bench` -->\n", "<!-- end of speed -->\n"
 VERSIONS = ("torch", "lava-nc", "lava-dl", "numpy", "numba", "scipy")
-HEADER = ("what: beside what", "ours", "theirs", "ratio", "bar", "")
+HEADER = ("what: beside what", "ours", "theirs", "ratio", "bar", "", "setup")
 
 
 def merged(before: Mapping[str, Any], groups: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The content of the result file with the rows of some groups replaced; the others stay, with their dates."""
+    """The content of the result file with the rows of some groups replaced; the others stay, with date and setup."""
+    number, now = setup_of(before)
     kept = [row for row in before.get("rows", []) if row["group"] not in groups]
-    rows = [*kept, *({"name": row["name"], "group": group, **row} for group, rows in groups.items() for row in rows)]
-    order = list(dict.fromkeys([*GROUP_ORDER, *groups]))
-    rows.sort(key=lambda row: order.index(row["group"]))
-    return {"schema_version": SCHEMA_VERSION, "machine": machine(), "versions": versions(), "rows": rows}
+    new = [{"name": r["name"], "group": group, **r, "setup": number} for group, rows in groups.items() for r in rows]
+    rows = sorted([*kept, *new], key=lambda row: GROUP_ORDER.index(row["group"]))
+    known = {**before.get("setups", {}), number: now}
+    setups = {key: known[key] for key in sorted({row["setup"] for row in rows}, key=int)}
+    return {"schema_version": SCHEMA_VERSION, **now, "setups": setups, "rows": rows}
+
+
+def setup_of(before: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """This machine with these versions, and its number: the one it has in a result file, else the next."""
+    now = {"machine": machine(), "versions": versions()}
+    known = before.get("setups", {})
+    numbers = [number for number, setup in known.items() if setup == now]
+    return (numbers or [str(max(map(int, known), default=0) + 1)])[0], now
 
 
 GROUP_ORDER = ("training", "lava", "int", "export", "growth", "start")
@@ -71,12 +81,28 @@ def write(content: Mapping[str, Any], folder: Path) -> None:
     """Result file and table into a folder; into the documentation, too, if the folder is the repository's."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(json.dumps(content, indent=1) + "\n")
-    (folder / TABLE).write_text(table(content["rows"]))
+    (folder / TABLE).write_text(text(content))
     if folder == RESULTS:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         _, end, after = rest.partition(END)
         assert end, f"{PAGE.name} lacks its marks"
-        PAGE.write_text(f"{before}{BEGIN}\n{table(content['rows'])}\n{END}{after}", encoding="utf-8")
+        PAGE.write_text(f"{before}{BEGIN}\n{text(content)}\n{END}{after}", encoding="utf-8")
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """The table, and below it what the numbers of its last column stand for."""
+    lines = (f"* setup {number}: {_described(setup)}\n" for number, setup in content["setups"].items())
+    return f"{table(content['rows'])}\n{''.join(lines)}"
+
+
+def _described(setup: Mapping[str, Any]) -> str:
+    here = setup["machine"]
+    parts = (
+        f"{here['processor']}, {here['cores']} cores, {here['threads']} threads of torch, {here['memory_gb']} GB",
+        here["gpu"] or "no GPU",
+        *(f"{name} {number}" for name, number in setup["versions"].items()),
+    )
+    return ", ".join(parts)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -96,7 +122,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         shown = (_time(value) if unit == "s" else f"{value:.3g} {unit}", "", "")
     sign = "at least" if unit in ("x", "images/s") else "at most"
     bar = "" if row["bar"] is None else f"{sign} {row['bar']:g}{'' if unit == 'x' else ' ' + unit}"
-    return (row["name"], *shown, bar, {None: "", True: "met", False: "**missed**"}[row["met"]])
+    marks = ({None: "", True: "met", False: "**missed**"}[row["met"]], "loaded" if loaded(row) else "")
+    return (row["name"], *shown, bar, ", ".join(filter(None, marks)), row["setup"])
 
 
 def _time(seconds: float) -> str:
