@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
@@ -178,9 +177,8 @@ def test_every_kernel_compiles_for_cards_since_2020(patched, capability, dtypes,
 
 @pytest.fixture
 def choice() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on import it looks for a card
-        from neuroseg.models.kernels import triton_choice
+    from neuroseg.models.kernels import triton_choice
+
     return triton_choice
 
 
@@ -198,6 +196,34 @@ def test_where_triton_cannot_run_the_plain_kernels_compute_and_a_warning_says_so
         assert choice.choose(torch.device("cpu")) is plain.KERNELS  # Triton does not compute on a CPU
 
 
+@pytest.mark.parametrize("failing", ["fire", "backward", "rescaled"])
+def test_a_kernel_that_fails_where_simpler_ones_run_is_noticed(monkeypatch, choice, failing) -> None:
+    from neuroseg.models.kernels import triton_set
+
+    class Partly(plain.PlainKernels):
+        """Kernels of which one does not compile."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"no {failing} on this card")
+
+    monkeypatch.setattr(triton_set, "TritonKernels", Partly)
+    assert isinstance(choice.choose(torch.device("cpu")), Partly)
+    monkeypatch.setattr(Partly, failing, fails)
+    with pytest.warns(RuntimeWarning, match=f"no {failing} on this card"):
+        assert choice.choose(torch.device("cpu")) is plain.KERNELS
+
+
+def test_every_card_is_tried_for_itself(monkeypatch, choice) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(choice, "choose", lambda device: asked.append(device) or plain.KERNELS)
+    kernels._kernel_set.cache_clear()
+    cards = [torch.device("cuda", index) for index in (0, 1, 0)]
+    for card in cards:
+        kernels.kernels_for(SimpleNamespace(dtype=F32, device=card))
+    kernels._kernel_set.cache_clear()
+    assert asked == cards[:2]
+
+
 @pytest.mark.parametrize(
     ("device", "dtypes", "name"),
     [
@@ -209,6 +235,6 @@ def test_where_triton_cannot_run_the_plain_kernels_compute_and_a_warning_says_so
     ],
 )
 def test_the_device_and_the_dtypes_choose_the_set(monkeypatch, device, dtypes, name) -> None:
-    monkeypatch.setattr(kernels, "_kernel_set", lambda wanted: wanted)
+    monkeypatch.setattr(kernels, "_kernel_set", lambda wanted, *_: wanted)
     tensors = [SimpleNamespace(dtype=dtype, device=torch.device(device)) for dtype in dtypes]
     assert kernels.kernels_for(*tensors) == name

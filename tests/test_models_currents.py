@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.errors import DataError, UsageError
 from neuroseg.config import ModelConfig, TrainConfig
 from neuroseg.models import build_model, lifs
 from neuroseg.models.blocks import Cell, ConvNorm, EfsBlock
 from neuroseg.models.currents import Currents, currents_of, tensor_of
-from neuroseg.models.norm import Tdbn
+from neuroseg.models.neuron import Lif
+from neuroseg.models.norm import ChannelBias, Tdbn
 from neuroseg.models.rounding import EVEN, WHOLE, rounded
 from neuroseg.models.stages import FirstEncoder, StagePlan, Stream
 from neuroseg.train.task import SegmentationTask
@@ -188,6 +190,123 @@ def test_currents_add_up_with_tensors_on_either_side():
     for total in (currents_of(a) + b, a + currents_of(b), currents_of(a) + currents_of(b)):
         assert isinstance(total, Currents) and total.shape == a.shape
         torch.testing.assert_close(tensor_of(total), a + b)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 5, 5), (4, 4, 5, 5), (4, 3, 4, 1, 1), (4, 3, 4, 5, 6)])
+@pytest.mark.parametrize("left", [False, True])
+def test_currents_of_other_shapes_are_refused_not_read_beyond_their_end(shape, left):
+    currents, other = currents_of(torch.zeros(4, 3, 4, 5, 5)), torch.zeros(shape)
+    with pytest.raises(UsageError) as error:
+        (other + currents) if left else (currents + other)
+    assert "(4, 3, 4, 5, 5)" in str(error.value) and str(shape) in str(error.value)
+    with pytest.raises(UsageError, match="do not add up"):
+        currents + currents_of(other)
+
+
+def test_currents_on_another_device_are_refused():
+    with pytest.raises(UsageError, match="on cpu .* on meta"):
+        currents_of(torch.zeros(1, 2, 3, 4, 4)) + torch.zeros(1, 2, 3, 4, 4, device="meta")
+
+
+def test_what_is_no_current_does_not_add_up():
+    currents = currents_of(torch.zeros(1, 2, 3, 4, 4))
+    for add in (lambda: currents + 1.0, lambda: 1.0 + currents):
+        with pytest.raises(TypeError):
+            add()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_norm_or_bias_of_other_channels_is_refused(channels, training):
+    for module in (Tdbn(channels, 0.5).train(training), ChannelBias(torch.zeros(channels))):
+        with pytest.raises(UsageError, match=f"have 3 channels.*shape \\({channels},\\)"):
+            module(currents_of(torch.zeros(2, 4, 3, 5, 5)))
+
+
+@pytest.mark.parametrize("stock", [False, True])
+@pytest.mark.parametrize(("steps", "shape"), [(5, (2, 3, 4, 6, 6)), (None, (2, 4, 6, 6)), (5, (4, 6, 6))])
+def test_neurons_refuse_currents_of_other_axes(steps, shape, stock):
+    lif = Lif(steps=steps)
+    lif.stock = stock
+    for currents in (torch.zeros(shape), *([currents_of(torch.zeros(shape))] if len(shape) > 3 else [])):
+        with pytest.raises(UsageError, match="these neurons read"):
+            lif(currents)
+
+
+def readings(shared: bool, look: bool) -> dict[str, Tensor]:
+    """Gradients through a normed stream that neurons and a sum read; before them, somebody may look without gradients."""
+    x = torch.randn(2, STEPS, 3, 5, 5, generator=torch.Generator().manual_seed(7), requires_grad=True)
+    norm, lif = Tdbn(3, 0.5), Lif()
+    lif.shared = shared
+    stream = norm(currents_of(x)) + x
+    if look:
+        with torch.no_grad():
+            assert not tensor_of(stream).requires_grad and not lif(stream).requires_grad
+    loss = lif(stream).square().sum() + tensor_of(stream).pow(3).sum()
+    names, inputs = zip(*{"x": x, **dict(norm.named_parameters())}.items(), strict=True)
+    return dict(zip(names, torch.autograd.grad(loss, inputs), strict=True))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_who_looks_without_gradients_does_not_stop_training(shared):
+    expected, found = readings(shared, False), readings(shared, True)
+    assert all(grad.norm() > 0 and torch.equal(found[name], grad) for name, grad in expected.items())
+
+
+def test_without_anything_to_train_a_sum_is_computed_once():
+    with torch.no_grad():
+        stream = currents_of(torch.ones(1, 2, 3, 4, 4)) + torch.ones(1, 2, 3, 4, 4)
+        assert stream.tensor() is stream.tensor() and len(stream.terms) == 1
+
+
+def test_statistics_that_move_on_do_not_change_the_gradient_of_what_was_computed():
+    x = torch.randn(2, STEPS, 3, 5, 5, generator=torch.Generator().manual_seed(8), requires_grad=True)
+    grads = []
+    for move in (False, True):
+        norm = Tdbn(3, 0.5).eval()
+        y = tensor_of(norm(x)).square().sum()
+        if move:
+            norm.train()(torch.randn(2, STEPS, 3, 5, 5) * 9)
+        grads.append(torch.autograd.grad(y, [x, norm.gain, norm.shift]))
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(0, STEPS, 3, 5, 5), (1, 1, 3, 1, 1), (1, 3, 1, 1)])
+def test_a_norm_refuses_to_train_on_fewer_than_two_values_a_channel(shape):
+    norm = Tdbn(3, 0.5)
+    with pytest.raises(DataError) as error:
+        norm(currents_of(torch.ones(shape)))
+    assert "3 channels" in str(error.value) and str(shape) in str(error.value)
+    assert norm.batches == 0 and torch.equal(norm.running_var, torch.ones(3))
+    assert tensor_of(norm.eval()(torch.ones(1, 1, 3, 1, 1))).isfinite().all()
+
+
+@pytest.mark.parametrize("fires", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])  # memory of the arriving gradient
+def test_no_two_gradients_share_memory(fires, channels_last):
+    shape = (2, STEPS, 3, 5, 5)
+    a, b, c = (torch.rand(shape, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    norms = [Tdbn(3, 0.5).double() for _ in range(2)]
+    y = norms[0](currents_of(a)) + currents_of(b) + c + norms[1](currents_of(b))
+    y = Lif()(y) if fires else tensor_of(y)
+    given = torch.rand(shape, dtype=torch.float64)
+    if channels_last:
+        given = given.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    before = given.clone()
+    y.backward(given)
+    tensors = [given, a.grad, b.grad, c.grad, *(p.grad for norm in norms for p in (norm.gain, norm.shift))]
+    assert len({x.untyped_storage().data_ptr() for x in tensors}) == len(tensors)
+    assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize("fires", [False, True])
+def test_a_second_derivative_is_refused(fires):
+    x = torch.randn(2, STEPS, 3, 5, 5, requires_grad=True)
+    y = Tdbn(3, 0.5)(currents_of(x))
+    y = Lif()(y) if fires else tensor_of(y)
+    (grad,) = torch.autograd.grad(y.pow(2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 def bytes_kept(module: nn.Module, x: Tensor) -> tuple[int, tuple[Tensor, dict[str, Tensor]], dict[str, Tensor]]:

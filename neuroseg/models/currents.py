@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from export.errors import UsageError
 from neuroseg.models.kernels import Neuron, Terms, kernels_for
 
 
@@ -40,12 +42,28 @@ class Term:
 
     raw    (N, T, C, H, W), or (N, C, H, W) for a current that is the same at every step
     gain   (C,) with gradient, None with `norm` None;  shift (C,) with gradient, None: zero
+
+    Raises UsageError for any other shape: kernels read memory by these shapes, unchecked.
     """
 
     raw: Tensor
     gain: Tensor | None = None
     shift: Tensor | None = None
     norm: Statistics | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.raw.shape)
+        if len(shape) not in (4, 5):
+            raise UsageError(
+                f"currents have shape {shape}; they are (N, T, C, H, W), or (N, C, H, W) at every step alike"
+            )
+        statistics = () if self.norm is None else (self.norm.mean, self.norm.var)
+        for per_channel in (self.gain, self.shift, *statistics):
+            if per_channel is not None and tuple(per_channel.shape) != shape[-3:-2]:
+                raise UsageError(
+                    f"currents of shape {shape} have {shape[-3]} channels, but their norm or bias has a parameter of shape "
+                    f"{tuple(per_channel.shape)}; build it for {shape[-3]} channels"
+                )
 
     @property
     def is_sum(self) -> bool:
@@ -54,9 +72,19 @@ class Term:
 
 
 class Currents:
-    """A sum of terms, (N, T, C, H, W) or (N, C, H, W). `+` with other currents or a tensor; `tensor()` computes it."""
+    """A sum of terms, (N, T, C, H, W) or (N, C, H, W). `+` with other currents or a tensor; `tensor()` computes it.
+
+    All terms have one shape and device, nothing is broadcast; UsageError otherwise.
+    """
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
+        first = terms[0].raw
+        for term in terms[1:]:
+            if term.raw.shape != first.shape or term.raw.device != first.device:
+                raise UsageError(
+                    f"currents of shape {tuple(first.shape)} on {first.device} and of shape {tuple(term.raw.shape)} on "
+                    f"{term.raw.device} do not add up; expand both to one shape on one device (`Tensor.expand`)"
+                )
         self._terms = terms
 
     @property
@@ -70,27 +98,38 @@ class Currents:
         return self._terms[0].raw.shape
 
     def __add__(self, other: Tensor | Currents) -> Currents:
-        return Currents(self._terms + currents_of(other).terms)
+        more = currents_of(other)
+        return Currents(self._terms + more.terms) if isinstance(more, Currents) else NotImplemented
 
     def __radd__(self, other: Tensor) -> Currents:
-        first: Currents = currents_of(other)
-        return first + self
+        first = currents_of(other)
+        return first + self if isinstance(first, Currents) else NotImplemented
 
     def tensor(self) -> Tensor:
-        """The sum as numbers; computed once."""
-        if len(self._terms) > 1 or not self._terms[0].is_sum:
-            total: Tensor = _Sum.apply(*self._inputs())  # type: ignore[no-untyped-call]
-            self._terms = (Term(total),)
-        return self._terms[0].raw
+        """The sum as numbers; computed once, unless without the gradients that a later reader may need."""
+        if self._is_sum():
+            return self._terms[0].raw
+        total: Tensor = _Sum.apply(*self._inputs())  # type: ignore[no-untyped-call]
+        self._remember(total)
+        return total
 
     def spikes(self, neuron: Neuron, shared: bool) -> Tensor:
         """Spikes (N, T, C, H, W) of neurons that these currents drive; `shared`: others read the currents, too."""
-        keep = shared and not (len(self._terms) == 1 and self._terms[0].is_sum)
+        keep = shared and not self._is_sum()
         spikes, *total = _Fire.apply(neuron, keep, *self._inputs())  # type: ignore[no-untyped-call]
         if keep:
-            self._terms = (Term(total[0]),)
+            self._remember(total[0])
         result: Tensor = spikes
         return result
+
+    def _is_sum(self) -> bool:
+        return len(self._terms) == 1 and self._terms[0].is_sum
+
+    def _remember(self, total: Tensor) -> None:
+        """Let `total` stand for the terms, unless it was computed under `no_grad` and would cut off their gradients."""
+        trained = any(isinstance(x, Tensor) and x.requires_grad for x in self._inputs())
+        if total.requires_grad or not trained:
+            self._terms = (Term(total),)
 
     def _inputs(self) -> Iterator[Any]:
         """For autograd: the terms' norms, then raw values, gain and shift of one term after the other."""
@@ -130,11 +169,14 @@ class _Sum(torch.autograd.Function):
         return _like(kernels_for(*terms.values).summed(terms), inputs[0])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, rows = ctx.saved_tensors, _rows(grad)
         terms = _terms(inputs, ctx.norms)
         sums = kernels_for(*terms.values).products(terms, rows)
-        return (None, *_to_terms(inputs, ctx.norms, terms, (rows, *sums), own=False))
+        own = rows.data_ptr() != grad.data_ptr()  # a copy: nobody else reads it
+        needed = ctx.needs_input_grad[-len(inputs) :]
+        return (None, *_to_terms(inputs, ctx.norms, terms, (rows, *sums), own, needed))
 
 
 class _Fire(torch.autograd.Function):
@@ -152,6 +194,7 @@ class _Fire(torch.autograd.Function):
         return (fired,) if total is None else (fired, _like(total, raw))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, to_spikes: Tensor | None, to_total: Tensor | None = None) -> tuple[Tensor | None, ...]:
         inputs, neuron = ctx.saved_tensors, ctx.neuron
         terms = _terms(inputs, ctx.norms)
@@ -161,30 +204,41 @@ class _Fire(torch.autograd.Function):
         to_spikes = first.new_zeros(shape) if to_spikes is None else _rows(to_spikes)
         to_total = None if to_total is None else _rows(to_total)
         gradients = kernels.backward(terms, neuron, to_spikes, to_total)
-        return (None, None, None, *_to_terms(inputs, ctx.norms, terms, gradients, own=True))
+        needed = ctx.needs_input_grad[-len(inputs) :]
+        return (None, None, None, *_to_terms(inputs, ctx.norms, terms, gradients, True, needed))
 
 
 def _to_terms(
-    inputs: tuple[Any, ...], norms: Norms, terms: Terms, gradients: tuple[Tensor, Tensor, Tensor], own: bool
+    inputs: tuple[Any, ...],
+    norms: Norms,
+    terms: Terms,
+    gradients: tuple[Tensor, Tensor, Tensor],
+    own: bool,
+    needed: tuple[bool, ...],
 ) -> Iterator[Tensor | None]:
-    """Gradients of (raw, gain, shift) of every term.
+    """Gradients of (raw, gain, shift) of every term, of which some are `needed`; no two share memory.
 
-    gradients  of the terms' sum, (N, Ti, P, C), overwritten if it is our `own`; and its `Kernels.products`
+    gradients  of the terms' sum, (N, Ti, P, C), overwritten or handed out if it is our `own`; and its `Kernels.products`
     """
     grad, total, products = gradients
-    last = len(norms) - 1
+    last, given_away = len(norms) - 1, not own
     for k, norm in enumerate(norms):
         raw, gain, shift = inputs[3 * k : 3 * k + 3]
-        to_raw, to_gain = grad, None
+        to_raw, to_gain = None, None
         if norm is not None:
             inverse = norm.inverse().double()
             along = inverse * (products[k] - norm.mean.double() * total)
             count = grad.numel() // grad.shape[-1]
             factors = _through_norm(norm, gain.double() * inverse, total, along, count).to(terms.scale.dtype)
             in_place = own and k == last and None not in norms  # nobody else reads it
-            to_raw = kernels_for(*terms.values).rescaled(grad, terms.values[k], factors, in_place)
+            to_raw = kernels_for(*terms.values).rescaled(grad, terms.values[k], factors, in_place).to(raw.dtype)
             to_gain = along.to(gain.dtype)
-        yield from (_like(to_raw.to(raw.dtype), raw), to_gain, None if shift is None else total.to(shift.dtype))
+        elif needed[3 * k]:
+            to_raw = grad.to(raw.dtype, copy=given_away)
+            given_away = True
+        yield None if to_raw is None else _like(to_raw, raw)
+        yield to_gain
+        yield None if shift is None else total.to(shift.dtype, copy=True)
 
 
 def _through_norm(norm: Statistics, scale: Tensor, total: Tensor, to_gain: Tensor, count: int) -> Tensor:

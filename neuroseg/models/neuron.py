@@ -25,7 +25,9 @@ class Lif(CubaNeuron):  # type: ignore[misc]  # SLAYER has no types
     Forward in SLAYER's integers (SLAYER 0.6.0, `leaky_integrator`; its `>= threshold + epsilon` is `>` on integers), backward
     by a surrogate gradient: the equations stand in `neuroseg.models.kernels`.
 
-    input   (N, T, C, H, W) currents; with `steps`: (N, C, H, W), a current that is the same at each of T = `steps` steps
+    input   (N, T, C, H, W) currents; with `steps`: (N, C, H, W), a current that is the same at each of T = `steps` steps.
+            A tensor, or `Currents` that are not computed yet: behind a norm a hook gets these, `currents.tensor_of` computes
+            them. UsageError for other axes
     output  (N, T, C, H, W) spikes, 0 or 1
     v_th    firing threshold, a multiple of 1/64 (SLAYER's weight unit)
     tau     fraction of the membrane that stays for the next step (0.25: voltage decay 3072 of 4096)
@@ -55,10 +57,24 @@ class Lif(CubaNeuron):  # type: ignore[misc]  # SLAYER has no types
 
     def forward(self, currents: Tensor | Currents) -> Tensor:
         """Spikes of the neurons; every sample starts from rest."""
+        self._check_axes(tuple(currents.shape))
         if self.stock:
             return self._stock_forward(tensor_of(currents))
         spikes: Tensor = currents_of(currents).spikes(self._neuron(currents.shape), self.shared)
         return spikes
+
+    def _check_axes(self, shape: tuple[int, ...]) -> None:
+        if len(shape) == (5 if self.steps is None else 4):
+            return
+        wanted = (
+            "(N, T, C, H, W)" if self.steps is None else f"(N, C, H, W), the same at each of their {self.steps} steps"
+        )
+        fix = (
+            "build `Lif` with steps=T for currents without a time axis"
+            if self.steps is None
+            else "build `Lif` without steps"
+        )
+        raise UsageError(f"currents have shape {shape}; these neurons read {wanted}: give them that, or {fix}")
 
     def _neuron(self, shape: torch.Size) -> Neuron:
         """The neurons as the kernels know them, for currents of a shape."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from export.errors import DataError
 from neuroseg.models.currents import Currents, Statistics, Term, statistics_of, tensor_of
 
 MOMENTUM = 0.1  # share of the newest batch in the running statistics, torch's default
@@ -27,6 +28,8 @@ class Tdbn(nn.Module):
 
     Running statistics for evaluation: a plain average over the first batches, an exponential one from then on, so that even
     a network trained for a few batches is not evaluated with the values it started from.
+
+    Raises DataError while training on fewer than two values per channel: they have no variance.
     """
 
     running_mean: Tensor
@@ -50,12 +53,20 @@ class Tdbn(nn.Module):
         raw = tensor_of(x)
         gain = self.gain * self.scale
         if self.frozen or not self.training:
-            known = Statistics(self.running_mean, self.running_var, self.eps, of_batch=False)
+            # Copies: another training batch may change the buffers before the way back through this one.
+            known = Statistics(self.running_mean.clone(), self.running_var.clone(), self.eps, of_batch=False)
             normed = Currents((Term(raw, gain, self.shift, known),))
         else:
+            count = raw.numel() // max(1, raw.shape[-3])
+            if count < 2:
+                raise DataError(
+                    f"a norm of {len(gain)} channels trains on currents of shape {tuple(raw.shape)}: {count} values per "
+                    f"channel, at least 2 are needed for a variance. Use a larger batch or larger images (an incomplete "
+                    f"last batch can be dropped), or call `eval()` first"
+                )
             seen = statistics_of(raw, self.eps)
-            self._track(seen, raw.numel() // len(gain))
             normed = Currents((Term(raw, gain, self.shift, seen),))
+            self._track(seen, count)
         return normed if isinstance(x, Currents) else normed.tensor()
 
     @torch.no_grad()
@@ -65,7 +76,7 @@ class Tdbn(nn.Module):
         self.batches += 1
         share = self.batches.reciprocal().clamp_(min=MOMENTUM)
         self.running_mean.lerp_(seen.mean.to(self.running_mean), share)
-        self.running_var.lerp_(seen.var.to(self.running_var) * (count / max(1, count - 1)), share)  # unbiased
+        self.running_var.lerp_(seen.var.to(self.running_var) * (count / (count - 1)), share)  # unbiased
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(gain with alpha v_th in it, shift, running mean, sqrt(running var + eps)), each (C,), float64."""

@@ -54,8 +54,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@contextmanager
+def exact_floats() -> Iterator[None]:
+    """Within: float32 means float32. TF32 and bfloat16 shortcuts of convolutions and matrix products are off.
+
+    The integer executor has its own (`export.execute.deliver`): training code does not import the compiler.
+    """
+    cudnn, before = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    others = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    try:
+        with cudnn.flags(**others, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def record_spikes(model: nn.Module, images: Tensor, stock: bool = False) -> tuple[Tensor, dict[str, NDArray[np.uint8]]]:
     """Full-size logits (N, classes, H, W) and the spikes of every population, uint8 (N, T, C, H, W), by dotted name.
+
+    Float32 is exact meanwhile, also on CUDA (`exact_floats`).
 
     stock  compute by SLAYER's own `forward` (the reference of parity) instead of the fast equivalent
     """
@@ -66,7 +84,7 @@ def record_spikes(model: nn.Module, images: Tensor, stock: bool = False) -> tupl
 
     hooks = [module.register_forward_hook(partial(keep, name)) for name, module in spiking(model).items()]
     try:
-        with evaluating(model), stock_slayer(model, stock):
+        with evaluating(model), stock_slayer(model, stock), exact_floats():
             outputs = model(images)
     finally:
         for hook in hooks:

@@ -17,6 +17,7 @@ from neuroseg.metrics import SegmentationScores, class_map
 from neuroseg.models import MfsSeg, lifs
 from neuroseg.models.norm import Tdbn
 from neuroseg.models.quantize_aware import Groups, QuantizeAware
+from neuroseg.models.record import exact_floats
 from neuroseg.models.stages import Stream
 from neuroseg.train.loss import multi_scale_loss
 
@@ -175,7 +176,10 @@ class SegmentationTask(LightningModule):
 
     def _count(self, batch: Batch) -> None:
         images, mask = batch
-        with torch.autocast(self.device.type, enabled=False):  # scores are of the network that is deployed
+        with (
+            exact_floats(),
+            torch.autocast(self.device.type, enabled=False),
+        ):  # scores are of the network that is deployed
             counts = self.model.spike_counts(self.model(images)[0])
         self.scores.update(class_map(counts.long(), (mask.shape[-2], mask.shape[-1])), mask)
 

@@ -102,8 +102,10 @@ class Kernels(Protocol):
 
 
 @cache
-def _kernel_set(name: str) -> Kernels:
-    kernels: Kernels = import_module(f"neuroseg.models.kernels.{name}").KERNELS  # numba is loaded on first use only
+def _kernel_set(name: str, device: torch.device | None = None) -> Kernels:
+    """A module's kernels, loaded on first use only; for a device: those that the module chooses for it."""
+    module = import_module(f"neuroseg.models.kernels.{name}")
+    kernels: Kernels = module.KERNELS if device is None else module.choose(device)
     return kernels
 
 
@@ -114,5 +116,5 @@ def kernels_for(*values: Tensor) -> Kernels:
     if on_cpu and len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64}:
         return _kernel_set("compiled")
     if all(y.device.type == "cuda" for y in values):
-        return _kernel_set("triton_choice")
+        return _kernel_set("triton_choice", values[0].device)
     return _kernel_set("plain")

@@ -6,11 +6,11 @@ import warnings
 
 import torch
 
-from neuroseg.models.kernels import Kernels, plain
+from neuroseg.models.kernels import Kernels, Neuron, Terms, plain
 
 
 def choose(device: torch.device) -> Kernels:
-    """The Triton kernels if one of them compiles and runs on this device; else the plain ones, with a warning.
+    """The Triton kernels if they compile and run on this very device; else the plain ones, with a warning.
 
     Triton may be missing, may find no C compiler for its launchers, or may not know a card as old or as new as this one.
     """
@@ -18,8 +18,7 @@ def choose(device: torch.device) -> Kernels:
         from neuroseg.models.kernels.triton_set import TritonKernels
 
         kernels = TritonKernels()
-        one = torch.ones((1, 1, 1, 1), device=device)
-        kernels.rescaled(one, one, torch.ones((3, 1), device=device), in_place=False)
+        _try(kernels, device)
     except Exception as error:
         warnings.warn(
             f"the fused CUDA kernels are not to be had ({type(error).__name__}: {' '.join(str(error).split())[:300]}); "
@@ -31,4 +30,11 @@ def choose(device: torch.device) -> Kernels:
     return kernels
 
 
-KERNELS: Kernels = choose(torch.device("cuda"))
+def _try(kernels: Kernels, device: torch.device) -> None:
+    """Run what training needs: neurons of two terms there and back, and a norm's gradient. Whatever fails raises."""
+    y = torch.ones((1, 2, 3, 2), device=device)
+    terms = Terms((y, y.clone()), torch.ones((2, 2), device=device), torch.zeros(2, device=device))
+    neuron = Neuron(steps=2, kept=0.25, v_th=2048, width=1.0)
+    spikes, currents = kernels.fire(terms, neuron, keep=True)
+    grad, _, _ = kernels.backward(terms, neuron, spikes, currents)
+    kernels.rescaled(grad, y, torch.ones((3, 2), device=device), in_place=False)
