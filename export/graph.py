@@ -26,6 +26,7 @@ LINES: tuple[Kind, ...] = ("relay", "delay")  # they repeat their source's spike
 DECAY_BITS = 12
 DECAY_ONE = 1 << DECAY_BITS  # decays are integers in units of 1/4096
 STATE_LIMIT = 1 << 23  # a current wraps and a membrane saturates at +-2^23 (24-bit state)
+SUM_BITS = 24  # stock Lava's Conv wraps its sums to signed numbers of so many bits; Dense and Sparse do not
 V_TH_SHIFT = 6  # thresholds, biases and synaptic sums are compared 6 bits up
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, lowered
 
-from export.execute import deliver
+from export.execute import deliver, plan
 from export.execute.deliver import (
     HalfConv,
     byte_scale,
@@ -22,12 +22,12 @@ from export.execute.deliver import (
     fits_half,
     halves_are_exact,
     prepare,
-    wrapped,
-    wraps,
+    whole,
+    wide,
 )
 from export.execute.logical import logical
-from export.execute.synapse import synaptic_sum
-from export.graph import Conv, Lif, Population
+from export.execute.synapse import synaptic_sum, wrapped
+from export.graph import Conv, Graph, Lif, Population
 
 EVERY_WEIGHT = np.arange(-256, 256, 2)
 CPU = torch.device("cpu")
@@ -86,6 +86,41 @@ def test_every_way_gives_the_naive_sums_and_adds_in_place(seed, kernel, stride, 
 
 
 @needs_bytes
+@pytest.mark.parametrize("fault", ["in place", "1 x 1", "old torch"])
+def test_bytes_are_not_taken_where_a_trial_fails(fault, monkeypatch):
+    call = deliver._ByteConv.__call__
+
+    def faulty(run, spikes, total):
+        sums = call(run, spikes, total)
+        off = (total is not None) if fault == "in place" else run.geometry[1] == [0, 0]
+        return sums + 1 if off else sums
+
+    if fault == "old torch":
+        monkeypatch.delattr(torch.cpu, "_is_vnni_supported")
+    else:
+        monkeypatch.setattr(deliver._ByteConv, "__call__", faulty)
+    assert not deliver.bytes_are_fast.__wrapped__()
+    monkeypatch.undo()
+    assert deliver.bytes_are_fast.__wrapped__()
+
+
+def test_a_gpus_patches_are_counted_and_bound_the_samples_computed_together(monkeypatch):
+    conv = Conv("c", "x", "y", np.full((4, 8, 3, 3), 2), padding=(1, 1))
+    ends = populations(conv, (8, 10, 12))
+    half = HalfConv(conv, CPU)
+    assert deliver.patch_bytes(half, (8, 10, 12)) == 2 * 10 * 12 * 72
+    assert deliver.patch_bytes(deliver._Layered(half, 2, 1), (2, 20, 24)) == 2 * 10 * 12 * 72
+    assert deliver.patch_bytes(prepare(conv, *ends, CPU), (8, 10, 12)) == 0
+    planner = plan._Planner(Graph(dict(zip("xy", ends, strict=True)), (conv,), ("y",), 5), CPU)
+    planner.device = torch.device("cuda")
+    term = plan.Term("key", "x", half, conv, False)
+    monkeypatch.setattr(plan, "PATCH_BYTES", 3 * 5 * 2 * 10 * 12 * 72)
+    assert planner._chunk([term]) == 3
+    monkeypatch.setattr(plan, "PATCH_BYTES", 1)
+    assert planner._chunk([term]) == 1 and planner._chunk([]) == sys.maxsize
+
+
+@needs_bytes
 def test_bytes_take_even_weights_by_halves_small_ones_as_they_are_and_no_others():
     assert byte_scale(EVERY_WEIGHT) == 2
     assert byte_scale(np.array([-128, 127, 0, 1])) == 1
@@ -97,7 +132,7 @@ def test_bytes_are_exact_at_their_largest_sums():
     for value in (-256, 254):
         weight = np.full((1, 30_000, 1, 1), value)
         conv = Conv("c", "x", "y", weight)
-        assert not wraps(conv)
+        assert not wide(conv)
         got = prepare(conv, *populations(conv, (30_000, 1, 1)), CPU)(
             torch.ones((2, 1, 1, 30_000), dtype=torch.uint8), None
         )
@@ -106,16 +141,16 @@ def test_bytes_are_exact_at_their_largest_sums():
 
 def test_a_wider_type_is_taken_before_a_sum_can_leave_24_bits():
     edge = np.full((1, 3, 1, 1), ((1 << 23) - 1) // 3)
-    for weight, wide in ((edge, False), (edge + 1, True)):
+    for weight, passes in ((edge, False), (edge + 1, True)):
         conv = Conv("c", "x", "y", weight)
-        assert wraps(conv) == wide
+        assert wide(conv) == passes
         sums = prepare(conv, *populations(conv, (3, 1, 1)), CPU)(torch.ones((1, 1, 1, 3), dtype=torch.uint8), None)
-        assert sums.dtype == (torch.float64 if wide else torch.float32)
-        assert int(wrapped(sums)) == int(expected(conv, torch.ones((1, 1, 1, 3), dtype=torch.uint8)))
+        assert sums.dtype == (torch.float64 if passes else torch.float32)
+        assert int(whole(sums, conv)) == int(expected(conv, torch.ones((1, 1, 1, 3), dtype=torch.uint8)))
 
 
 def test_wrapping_is_that_of_signed_24_bit_numbers():
-    values = torch.tensor([(1 << 23) - 1, 1 << 23, -(1 << 23), -(1 << 23) - 1, (1 << 24) + 5], dtype=torch.float64)
+    values = torch.tensor([(1 << 23) - 1, 1 << 23, -(1 << 23), -(1 << 23) - 1, (1 << 24) + 5])
     assert wrapped(values).tolist() == [(1 << 23) - 1, -(1 << 23), -(1 << 23), (1 << 23) - 1, 5]
 
 

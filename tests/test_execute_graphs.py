@@ -12,11 +12,11 @@ from scipy.sparse import csr_matrix
 
 from export.errors import TraceError
 from export.execute import deliver
-from export.execute.deliver import wraps
+from export.execute.deliver import wide
 from export.execute.integer import run_integer
 from export.execute.neuron import Extremes, lif
 from export.execute.plan import plan_of
-from export.execute.synapse import synaptic_sum
+from export.execute.synapse import synaptic_sum, wraps
 from export.graph import LINES, Conv, Dense, Graph, Lif, Population, Sparse, to_logical, to_physical
 from export.passes.balance_delays import balance_delays
 
@@ -120,7 +120,7 @@ def test_foreign_weights_odd_or_large_take_a_wider_type():
 
 
 @pytest.mark.parametrize("kind", ["conv", "dense", "sparse", "permutation"])
-def test_sums_that_leave_24_bits_wrap_in_every_kind_of_projection(kind):
+def test_sums_that_leave_24_bits_wrap_in_convolutions_only(kind):
     large = 5_000_000 if kind != "permutation" else 9_000_000
     weight = np.array([[large, large, 3], [-large, large, -large]])
     projections = {
@@ -130,9 +130,61 @@ def test_sums_that_leave_24_bits_wrap_in_every_kind_of_projection(kind):
         "permutation": Sparse("p", "x", "y", csr_matrix(np.array([[0, 0, large], [-large, 0, 0]])), (2, 1, 1)),
     }
     graph = one_projection(projections[kind], ((3, 1, 1), 1), ((2, 1, 1), 1))
-    assert wraps(projections[kind])
+    assert wide(projections[kind]) and wraps(projections[kind]) == (kind == "conv")
     same(graph, noise((3, 1, 1), rate=0.7))
     same(doubled(graph), noise((3, 1, 1), rate=0.7))
+
+
+@pytest.mark.parametrize("kind", ["conv", "dense", "sparse"])
+def test_36100_inputs_of_weight_254_fire_but_in_a_convolution(kind):
+    weight = np.full((1, 36_100), 254)
+    projection = {
+        "conv": Conv("p", "x", "y", weight[:, :, None, None]),
+        "dense": Dense("p", "x", "y", weight),
+        "sparse": Sparse("p", "x", "y", csr_matrix(weight), (1, 1, 1)),
+    }[kind]
+    graph = one_projection(projection, ((36_100, 1, 1), 1), ((1, 1, 1), 1))
+    spikes = same(graph, {"x": np.ones((1, 4, 36_100, 1, 1), np.uint8)})
+    assert spikes["y"].all() if kind != "conv" else not spikes["y"].any()
+
+
+def test_a_small_shared_sum_is_added_to_one_that_needs_integers():
+    large, small = np.array([[5_000_000, 5_000_000, 3], [9, 0, -7]]), np.array([[40, -3, 90], [-8, 70, 11]])
+    x = Population("x", "input", (3, 1, 1))
+    y, z = (Population(name, "lif", (2, 1, 1), Lif(90, 1024, 512)) for name in "yz")
+    parts = (
+        Dense("large", "x", "y", large),
+        Dense("a", "x", "y", small),
+        Dense("again", "x", "z", small),
+        Dense("other", "x", "z", small + 2),
+    )
+    graph = Graph({"x": x, "y": y, "z": z}, parts, ("z",), 4)
+    assert [step.dtype for step in plan_of(graph, torch.device("cpu")).steps[1:]] == [torch.int32, torch.float32]
+    same(graph, noise((3, 1, 1), rate=0.6))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), bits=st.lists(st.integers(3, 25), min_size=2, max_size=4))
+def test_sums_of_any_size_shared_in_any_order(seed, bits):
+    """Several populations, each the target of a random choice of the same projections: narrow, wide, of every kind."""
+    rng = np.random.default_rng(seed)
+    pool = []
+    for n, size in enumerate(bits):
+        weight = rng.integers(-(1 << size), 1 << size, (2, 3))
+        kind = rng.choice(["conv", "dense", "sparse"])
+        pool.append(
+            {
+                "conv": Conv(f"{n}", "x", "y", weight[:, :, None, None]),
+                "dense": Dense(f"{n}", "x", "y", weight),
+                "sparse": Sparse(f"{n}", "x", "y", csr_matrix(weight), (2, 1, 1)),
+            }[kind]
+        )
+    populations, projections = {"x": Population("x", "input", (3, 1, 1))}, []
+    for target in "abcd":
+        populations[target] = Population(target, "lif", (2, 1, 1), Lif(int(rng.integers(1, 1 << 17)), 1024, 512))
+        for i, chosen in enumerate(rng.choice(len(pool), rng.integers(1, 5))):
+            projections.append(replace(pool[chosen], name=f"{target}{i}", target=target))
+    same(Graph(populations, tuple(projections), ("d",), 4), noise((3, 1, 1), seed, 0.6))
 
 
 def doubled(graph):
@@ -150,7 +202,7 @@ def test_many_projections_whose_sum_passes_float32_are_added_in_integers():
     y = Population("y", "lif", (1, 1, 1), Lif(30, 4096, 4096))
     parts = tuple(Conv(f"c{i}", "x", "y", weight + i) for i in range(3))
     graph = Graph({"x": x, "y": y}, parts, ("y",), 4)
-    assert not any(map(wraps, parts)) and plan_of(graph, torch.device("cpu")).steps[1].dtype == torch.int32
+    assert not any(map(wide, parts)) and plan_of(graph, torch.device("cpu")).steps[1].dtype == torch.int32
     extremes, wanted = {}, {}
     run_integer(graph, noise((40, 1, 1), rate=0.9), extremes=extremes)
     naive(graph, noise((40, 1, 1), rate=0.9), wanted)

@@ -9,7 +9,8 @@ any order of addition:
     bfloat16  spikes x weights on a GPU's matrix units, added in and handed out as float32. An even integer in [-256, 254] has
               at most 8 significant bits, as many as bfloat16 holds
     float32   everywhere else, with TF32 and bfloat16 shortcuts switched off
-    float64   where the weights alone cannot rule out sums that leave 24 bits: these then wrap as on Lava (`wrapped`)
+    float64   where the weights alone cannot rule out sums that leave 24 bits: these are then brought to int32 as on Lava,
+              where a Conv wraps its sums to 24 bits, while Dense and Sparse do not (`whole`)
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.execute.logical import logical
-from export.execute.synapse import SUM_BITS, largest_sum
-from export.graph import Array, Conv, Dense, Population, Projection, Shape, Sparse, to_logical
+from export.execute.synapse import largest_sum, wrapped, wraps
+from export.graph import SUM_BITS, Array, Conv, Dense, Population, Projection, Shape, Sparse, to_logical
 
 SUMS = torch.float32
 WRAPS = 1 << (SUM_BITS - 1)
@@ -38,12 +39,12 @@ class Delivery(Protocol):
     """What a projection adds at its target, ready to run."""
 
     def __call__(self, spikes: Tensor, total: Tensor | None) -> Tensor:
-        """Sums (M, H', W', C'), or `total` with them added, in place. Both `SUMS`, or float64 where the projection wraps."""
+        """Sums (M, H', W', C'), or `total` with them added, in place. Both `SUMS`, or float64 where the projection is wide."""
 
 
 def prepare(projection: Projection, source: Population, target: Population, device: torch.device) -> Delivery:
     """The fastest exact way to run a projection between two populations on a device."""
-    dtype = torch.float64 if wraps(projection) else SUMS
+    dtype = torch.float64 if wide(projection) else SUMS
     if isinstance(projection, Sparse):
         return _sparse(projection, source, target, dtype, device)
     if isinstance(projection, Dense):
@@ -56,14 +57,15 @@ def prepare(projection: Projection, source: Population, target: Population, devi
     return _Layered(_convolution(projection, dtype, device), *layouts)
 
 
-def wraps(projection: Projection) -> bool:
-    """Whether a sum of this projection alone could leave 24 bits: `wrapped` then applies."""
+def wide(projection: Projection) -> bool:
+    """Whether a sum of this projection alone could leave 24 bits: it is made in float64, for `whole`."""
     return largest_sum(projection) >= WRAPS
 
 
-def wrapped(sums: Tensor) -> Tensor:
-    """Sums of any float type as int32, wrapped at 24 bits as a Lava Conv wraps them."""
-    return ((sums.to(torch.int64) + WRAPS) % (2 * WRAPS) - WRAPS).to(torch.int32)
+def whole(sums: Tensor, projection: Projection) -> Tensor:
+    """What a projection delivered, in any float type, as int32: wrapped at 24 bits where Lava does, else at 32."""
+    exact = sums.to(torch.int64)
+    return (wrapped(exact) if wraps(projection) else exact).to(torch.int32)
 
 
 def byte_scale(weight: Array) -> int:
@@ -79,17 +81,26 @@ def byte_scale(weight: Array) -> int:
 @cache
 def bytes_are_fast() -> bool:
     """Whether oneDNN multiplies bytes here without rounding or saturation; tried once per process on extreme sums."""
-    if not (hasattr(torch.ops.onednn, "qconv2d_pointwise") and torch.cpu._is_vnni_supported()):
+    supported = getattr(torch.cpu, "_is_vnni_supported", lambda: False)  # not part of torch's stable interface
+    if not (hasattr(torch.ops.onednn, "qconv2d_pointwise") and supported()):
         return False
+    return all(_bytes_are_exact(size, groups) for size in (1, 3) for groups in (1, 16, 64))
+
+
+def _bytes_are_exact(size: int, groups: int) -> bool:
+    """Whether a trial kernel gives the sums of float64, handed out and added in place."""
     spikes = torch.ones((2, 6, 6, 64), dtype=torch.uint8)
-    for groups in (1, 16, 64):
-        weight = np.full((64, 64 // groups, 3, 3), -256)
-        weight[::2] = 254
-        conv = Conv("trial", "a", "b", weight, padding=(1, 1), groups=groups)
-        exact = _FloatConv(conv, torch.float64, torch.device("cpu"))(spikes, None)
-        if not torch.equal(_ByteConv(conv, 2)(spikes, None).double(), exact):
-            return False
-    return True
+    weight = np.full((64, 64 // groups, size, size), -256)
+    weight[::2] = 254
+    conv = Conv("trial", "a", "b", weight, padding=(size // 2, size // 2), groups=groups)
+    exact = _FloatConv(conv, torch.float64, torch.device("cpu"))(spikes, None)
+    before = torch.arange(exact.numel(), dtype=SUMS).view_as(exact) * 401 - (1 << 22)  # odd and even, of either sign
+    try:
+        run = _ByteConv(conv, 2)
+        sums, total = run(spikes, None), run(spikes, before.clone())
+    except (RuntimeError, TypeError, NotImplementedError):  # another torch, another signature
+        return False
+    return torch.equal(sums.double(), exact) and torch.equal(total.double(), before.double() + exact)
 
 
 def fits_half(weight: Array) -> bool:
@@ -202,6 +213,17 @@ class HalfConv:
         patches = x.as_strided((len(x), height, width, *kernel, x.shape[3]), (m, *steps, *taps, c))
         sums = _half_product(patches.reshape(-1, len(self.weight)), self.weight)
         return _added(sums.view(-1, height, width, channels), total)
+
+
+def patch_bytes(run: Delivery, shape: Shape) -> int:
+    """Bytes that a delivery needs for the patches of one map of a logical shape (C, H, W); 0 where it makes none."""
+    if isinstance(run, _Layered):
+        channels, height, width = shape
+        return patch_bytes(run.run, (channels * run.source**2, height // run.source, width // run.source))
+    if not isinstance(run, HalfConv):
+        return 0
+    _, height, width = run.conv.output_shape(shape)
+    return 2 * height * width * len(run.weight)
 
 
 class _Layered:

@@ -2,7 +2,8 @@
 
 A feed-forward graph needs no time-major loop: every population's T steps are computed at once from its sources' T
 steps. Spikes and sums are freed after their last consumer. Samples are independent and start from zero state, which is
-what staggered resets give on Lava. What is computed how is worked out once per graph (`export.execute.plan`).
+what staggered resets give on Lava. What is computed how is worked out once per graph (`export.execute.plan`), with copies
+of its weights: an array that is changed in place afterwards is not seen, so change a graph by making a new one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.errors import DataError
-from export.execute.deliver import SUMS, exact_floats, wrapped
+from export.execute.deliver import SUMS, exact_floats, whole
 from export.execute.neuron import Extremes, fire, has_kernel, lif
 from export.execute.plan import Plan, Step, Term, plan_of
 from export.graph import LINES, Graph, Population
@@ -37,6 +38,7 @@ def run_integer(
 ) -> Spikes:
     """Run N samples.
 
+    graph        must not be changed in place after its first run: its weights are prepared once
     inputs       input population -> spikes (N, T, C, H, W) in {0, 1}, or the constant bias (N, C, H, W) of a driven input
     populations  whose spikes to return (default: all but relays and delay neurons)
     batch        most samples computed together: bounds memory; fewer are where their sums leave the processor's cache
@@ -165,7 +167,7 @@ def _summed(step: Step, spikes: Mapping[str, Tensor], kept: _Kept) -> Tensor:
             if term.key not in kept.sums:
                 kept.keep(term.key, _delivered(term, spikes))
             part, own = kept.take(term.key)
-            total = _own(part, own, step.dtype) if total is None else total.add_(part)
+            total = _own(part, own, step.dtype) if total is None else total.add_(part.to(step.dtype))
         elif step.dtype is SUMS:
             total = term.deliver(spikes[term.source].flatten(0, 1), total)
         else:
@@ -177,7 +179,7 @@ def _summed(step: Step, spikes: Mapping[str, Tensor], kept: _Kept) -> Tensor:
 
 def _delivered(term: Term, spikes: Mapping[str, Tensor]) -> Tensor:
     sums = term.deliver(spikes[term.source].flatten(0, 1), None)
-    return wrapped(sums) if term.wraps else sums
+    return whole(sums, term.projection) if term.wide else sums
 
 
 def _own(sums: Tensor, own: bool, dtype: torch.dtype) -> Tensor:

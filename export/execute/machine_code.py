@@ -22,6 +22,8 @@ from numba import config, njit
 from numba.core.errors import NumbaError
 from numba.misc.appdirs import AppDirs
 
+_NJIT: Any = njit  # typed for fixed options
+_NUMBA: Any = config  # its attributes are made at run time
 _DIRECTORY = Lock()  # numba's cache directory belongs to the whole process
 
 
@@ -37,11 +39,11 @@ def compiled(*signature: str, **options: Any) -> Callable[[Callable[..., Any]], 
         if folder is not None:
             try:
                 with _cached_in(folder):
-                    made: Callable[..., Any] = njit(*signature, nogil=True, cache=True, **options)(loop)
+                    made: Callable[..., Any] = _NJIT(*signature, nogil=True, cache=True, **options)(loop)
                 return made
             except (OSError, RuntimeError, NumbaError):  # the disk is full, or the folder went away
                 pass
-        plain: Callable[..., Any] = njit(*signature, nogil=True, **options)(loop)
+        plain: Callable[..., Any] = _NJIT(*signature, nogil=True, **options)(loop)
         return plain
 
     return decorate
@@ -56,7 +58,7 @@ def cache_folder(module: str) -> Path | None:
         return None
     beside = Path(str(sys.modules[module].__file__)).parent / "__pycache__"
     user = Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)  # type: ignore[no-untyped-call]
-    bases = [Path(config.CACHE_DIR)] if config.CACHE_DIR else [beside, user]
+    bases = [Path(_NUMBA.CACHE_DIR)] if _NUMBA.CACHE_DIR else [beside, user]
     return next((base / name for base in bases if _writable(base / name)), None)
 
 
@@ -109,9 +111,9 @@ def _writable(folder: Path) -> bool:
 @contextmanager
 def _cached_in(folder: Path) -> Iterator[None]:
     with _DIRECTORY:
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(folder)
+        before = _NUMBA.CACHE_DIR
+        _NUMBA.CACHE_DIR = str(folder)
         try:
             yield
         finally:
-            config.CACHE_DIR = before
+            _NUMBA.CACHE_DIR = before

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -18,15 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.execute.deliver import SUMS, Delivery, prepare, wraps
-from export.execute.synapse import EXACT_FLOAT32, SUM_BITS, fingerprint, largest_sum
+from export.execute.deliver import SUMS, Delivery, patch_bytes, prepare, wide
+from export.execute.synapse import EXACT_FLOAT32, fingerprint, largest_sum
 from export.graph import LINES, V_TH_SHIFT, Graph, Population, Projection
 
 BIAS_TILE = 1024  # neurons; a bias per channel is repeated to about this length, so that kernels read it in long runs
 
-CACHED_BYTES = (
-    16 << 20
-)  # sums of one population that are written and read again from cache, and no page is new each time
+CACHED_BYTES = 16 << 20  # sums of a population that are written and read again from cache, and no page is new each time
+PATCH_BYTES = 4 << 30  # of a GPU's memory, for one convolution
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +34,14 @@ class Term:
 
     key      its fingerprint
     source   population whose spikes it reads; never a relay or delay neuron, but what that repeats
-    wraps    it can leave 24 bits by itself
+    wide     it can leave 24 bits by itself
     """
 
     key: str
     source: str
     deliver: Delivery
-    wraps: bool
+    projection: Projection
+    wide: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +70,10 @@ class Plan:
     """Steps in topological order; relays and delay neurons have none.
 
     origins  population -> the one whose spikes it fires: itself, or what a relay or delay neuron repeats
-    chunk    samples whose largest sums fit the processor's cache together
-    uses  how often later steps take a finished sum (by population) or a shared delivery (by key); others: never kept
-    read  populations whose spikes some step reads
+    chunk    samples computed together: on a processor, those whose largest sums fit its cache; on a GPU, those whose largest
+             patches (`HalfConv`) take no more than `PATCH_BYTES`
+    uses     how often later steps take a finished sum (by population) or a shared delivery (by key); others: never kept
+    read     populations whose spikes some step reads
     """
 
     steps: tuple[Step, ...]
@@ -86,7 +87,7 @@ _PLANS: WeakKeyDictionary[Graph, dict[str, Plan]] = WeakKeyDictionary()
 
 
 def plan_of(graph: Graph, device: torch.device) -> Plan:
-    """The plan of a graph on a device; made at the first call and kept as long as the graph."""
+    """The plan of a graph on a device; made at the first call and kept as long as the graph. It holds copies of the weights."""
     plans = _PLANS.setdefault(graph, {})
     if str(device) not in plans:
         plans[str(device)] = _Planner(graph, device).plan()
@@ -135,12 +136,15 @@ class _Planner:
             bias, tile = _bias(population, self.device)
             steps.append(Step(population, bases.get(name), added_here, self._dtype(name), bias, tile, frees))
         origins = {name: self._origin(name) for name in self.graph.populations}
-        return Plan(tuple(steps), origins, self._chunk(), uses, frozenset(last))
+        return Plan(tuple(steps), origins, self._chunk(terms.values()), uses, frozenset(last))
 
-    def _chunk(self) -> int:
-        """A GPU takes what it is given."""
-        largest = 4 * self.graph.steps * max(p.neurons for p in self.graph.populations.values())
-        return max(1, CACHED_BYTES // largest) if self.device.type == "cpu" else sys.maxsize
+    def _chunk(self, terms: Iterable[Term]) -> int:
+        if self.device.type == "cpu":
+            largest = 4 * self.graph.steps * max(p.neurons for p in self.graph.populations.values())
+            return max(1, CACHED_BYTES // largest)
+        patches = (patch_bytes(t.deliver, self.graph.populations[t.source].shape) for t in terms)
+        largest = self.graph.steps * max(patches, default=0)
+        return max(1, PATCH_BYTES // largest) if largest else sys.maxsize
 
     def _origin(self, name: str) -> str:
         """The population whose spikes a relay or delay neuron repeats, so that sums behind different taps are computed once."""
@@ -167,12 +171,12 @@ class _Planner:
                 if key in wanted and key not in terms:
                     source, target = (self.graph.populations[name] for name in (projection.source, projection.target))
                     ready = prepare(projection, source, target, self.device)
-                    terms[key] = Term(key, self._origin(projection.source), ready, wraps(projection))
+                    terms[key] = Term(key, self._origin(projection.source), ready, projection, wide(projection))
         return terms
 
     def _dtype(self, name: str) -> torch.dtype:
-        bounds = [largest_sum(projection) for _, projection in self.incoming[name]]
-        narrow = sum(bounds) < EXACT_FLOAT32 and max(bounds, default=0) < 1 << (SUM_BITS - 1)
+        into = [projection for _, projection in self.incoming[name]]
+        narrow = sum(map(largest_sum, into)) < EXACT_FLOAT32 and not any(map(wide, into))
         return SUMS if narrow else torch.int32
 
 

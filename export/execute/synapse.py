@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.graph import Conv, Projection, Shape, Sparse
+from export.graph import SUM_BITS, Conv, Projection, Shape, Sparse
 
 EXACT_FLOAT32 = 1 << 24
-SUM_BITS = 24  # a Lava Conv sum is a signed 24-bit number
 
 
 def largest_sum(projection: Projection) -> int:
@@ -31,7 +30,7 @@ def synaptic_sum(projection: Projection, spikes: Tensor) -> Tensor:
     """What a projection delivers.
 
     spikes  (M, C, H, W) uint8, physical layout of the source; M is samples x steps
-    returns (M, C', H', W') int32, physical layout of the target
+    returns (M, C', H', W') int32, physical layout of the target; sums of a Conv wrap at 24 bits, others at 32, as on Lava
     """
     bound = largest_sum(projection)
     dtype = torch.float32 if bound < EXACT_FLOAT32 else torch.float64
@@ -50,10 +49,22 @@ def synaptic_sum(projection: Projection, spikes: Tensor) -> Tensor:
         )
     else:
         y = x.flatten(1) @ torch.from_numpy(projection.weight).to(dtype).T
-    total = y.round().to(torch.int32).view(spikes.shape[0], *projection.output_shape(_shape(spikes)))
-    if bound >= 1 << (SUM_BITS - 1):
-        total = (total + (1 << (SUM_BITS - 1))) % (1 << SUM_BITS) - (1 << (SUM_BITS - 1))
-    return total
+    total = y.round().to(torch.int64).view(spikes.shape[0], *projection.output_shape(_shape(spikes)))
+    return (wrapped(total) if wraps(projection) else total).to(torch.int32)
+
+
+def wraps(projection: Projection) -> bool:
+    """Whether a sum of this projection alone could be wrapped at 24 bits.
+
+    Source: lava-nc 0.10.0, `PyConvModelFixed.clamp_precision`; the models of Dense and Sparse have no such limit.
+    """
+    return isinstance(projection, Conv) and largest_sum(projection) >= 1 << (SUM_BITS - 1)
+
+
+def wrapped(sums: Tensor) -> Tensor:
+    """Integers wrapped to signed 24 bits."""
+    half = 1 << (SUM_BITS - 1)
+    return (sums + half) % (2 * half) - half
 
 
 def fingerprint(projection: Projection, source: str) -> str:

@@ -11,13 +11,11 @@ import numpy as np
 from lava.proc.conv.utils import signed_clamp
 from numpy.typing import NDArray
 
-from export.graph import DECAY_ONE, V_TH_SHIFT
+from export.graph import DECAY_ONE, STATE_LIMIT, SUM_BITS, V_TH_SHIFT
 from export.lava import kernels
 
 Ints: TypeAlias = NDArray[np.int32]
 Spikes: TypeAlias = NDArray[np.uint8]
-SUM_BITS = 24  # stock's Conv wraps its sums to 24 bits with sign; Dense and Sparse do not
-STATE_LIMIT = 1 << 23
 HERE: Any = ((1, 1), (0, 0), (1, 1))  # stride, padding, dilation of a 1 x 1 kernel
 
 
