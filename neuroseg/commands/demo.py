@@ -27,7 +27,7 @@ from neuroseg.commands.training import train_config
 from neuroseg.config import load_config
 
 STOCK_IMAGES = 2  # stock Lava is slow: it is the referee on these
-FAST_IMAGES = 40  # the same Lava processes with our Conv model
+FAST_IMAGES = 40  # Lava with these processes fused into one of ours
 IMAGES = 100  # the integer executor
 PICTURES = 4
 
