@@ -15,9 +15,10 @@ from export.mapping.coefficients import LEVELS, cost_set, levels, weakest
 from export.mapping.cost import cost, energy
 from export.mapping.hops import Hops
 from export.mapping.partition import place
+from export.mapping.placement import Cut, Load
 from export.mapping.step_time import step_time
 from export.mapping.traffic import Traffic
-from export.mapping.work import Work, assume, complete, fan_in, measure, touched, work_of
+from export.mapping.work import Work, assume, complete, fan_in, measure, synops_per_core, touched, work_of
 from hw_configs import HardwareConfigError
 
 CHIP = hw_configs.load("loihi2")
@@ -332,6 +333,24 @@ def test_fan_in_is_what_is_touched_when_every_neuron_fires(data):
     single.data[:1] = 0  # a stored zero
     for other in (dense, Sparse("s", "a", "b", single, (4, 1, 1))):
         np.testing.assert_array_equal(fan_in(other, (3, 2, 2)), touched(other, np.ones((1, 3, 2, 2), np.uint8))[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_synops_per_core_are_what_is_touched_summed_over_its_tile(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    groups = data.draw(st.sampled_from([1, 2, 4]))
+    kernel = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 2))
+    weight = rng.integers(-1, 2, (3 * groups, 2, *kernel)).astype(np.int32)
+    padding = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 2)))
+    conv = Conv("p", "a", "b", weight, data.draw(pair), padding, data.draw(pair), groups)
+    spikes = rng.integers(0, 2, (2, 2 * groups, data.draw(st.integers(7, 9)), data.draw(st.integers(5, 8))), np.uint8)
+    shape = conv.output_shape(spikes.shape[1:])
+    tile = tuple(data.draw(st.integers(1, side)) for side in reversed(shape))
+    cores = [-(-side // part) for side, part in zip(shape, reversed(tile), strict=True)]
+    cut = Cut("b", shape, tile, 0, Load(*[np.ones(cores, np.int64)] * 6, None), 1, True)
+    np.testing.assert_array_equal(synops_per_core(conv, cut, spikes), cut.per_core(touched(conv, spikes)))
 
 
 def test_assumed_rates_give_the_work_of_neurons_that_fire_so_on_average():

@@ -60,7 +60,15 @@ def assumed_activity(graph: Graph, rate: float) -> dict[str, float]:
 
 def measured_activity(spikes: Mapping[str, NDArray[np.generic]]) -> dict[str, Floats]:
     """Spikes (N, T, C, H, W) of each population -> of each neuron per sample, (C, H, W): the mean of N samples."""
-    return {name: fired.sum(axis=(0, 1), dtype=np.float64) / len(fired) for name, fired in spikes.items()}
+    return {name: fired_in_all(fired) / len(fired) for name, fired in spikes.items()}
+
+
+def fired_in_all(spikes: NDArray[np.generic]) -> Floats:
+    """(N, T, C, H, W) spikes -> (C, H, W): how many of each neuron, exact."""
+    total = np.zeros(spikes.shape[2:])
+    for frame in spikes.reshape(-1, *spikes.shape[2:]):
+        total += frame
+    return total
 
 
 def count_packets(graph: Graph, placement: Placement, activity: Activity) -> Traffic:
@@ -264,8 +272,8 @@ def _block(shape: Shape, tile: tuple[int, int, int], box: Box, fired: float | Fl
         values = c[:, None, None] * y[:, None] * x * fired
     else:
         values = fired
-        for _, _, members in axes:  # (a, b, c) -> (b, c, pairs): three turns bring the axes back into order
-            values = np.tensordot(values, members.astype(np.float64), axes=(0, 1))
+        for axis in sorted(range(3), key=lambda a: len(axes[a][0]) / shape[a]):  # what shrinks most comes first
+            values = np.moveaxis(np.tensordot(values, axes[axis][2].astype(np.float64), axes=(axis, 1)), 2, axis)
     sources, targets = _counts(shape, tile, box)
     rows, columns = _numbered([a[0] for a in axes], sources), _numbered([a[1] for a in axes], targets)
     sent = values.ravel() > 0

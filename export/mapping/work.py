@@ -19,6 +19,7 @@ from export.execute.integer import run_integer
 from export.execute.synapse import fingerprint, synaptic_sum
 from export.graph import LINES, Conv, Dense, Graph, Population, Projection, Shape, Sparse, to_physical
 from export.mapping.placement import Cut, Placement
+from export.mapping.traffic import fired_in_all
 
 Spikes = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
@@ -159,6 +160,49 @@ def touched(projection: Projection, spikes: NDArray[np.uint8]) -> NDArray[np.int
     return counts
 
 
+def synops_per_core(projection: Projection, cut: Cut, spikes: NDArray[np.uint8]) -> Floats:
+    """`touched`, summed over the cores of a cut; of a convolution without its maps, one product per axis.
+
+    Sums are linear: spikes are added up over the window that a tile reads through each tap, weights over its channels.
+
+    spikes   (M, C, H, W), physical
+    returns  (M, cores); exact
+    """
+    if not isinstance(projection, Conv):
+        return cut.per_core(touched(projection, spikes))
+    source: Shape = (spikes.shape[1], spikes.shape[2], spikes.shape[3])
+    rows, columns = (_through_taps(projection, axis, source, cut) for axis in (0, 1))  # (taps, tiles, size)
+    seen = np.matmul(spikes.astype(np.float32), columns.reshape(-1, columns.shape[2]).T)  # (M, C, H, kW nx)
+    seen = np.matmul(rows.reshape(-1, rows.shape[2]), seen)  # (M, C, kH ny, kW nx): at most H W, exact in float32
+    m, c = seen.shape[:2]
+    seen = seen.reshape(m, c, *rows.shape[:2], *columns.shape[:2]).transpose(0, 1, 2, 4, 3, 5)
+    weights = _present_per_tile(projection, cut)
+    sums = np.matmul(weights.reshape(len(weights), -1), seen.reshape(m, weights[0].size, -1).astype(np.float64))
+    return np.asarray(sums.reshape(m, cut.cores))
+
+
+def _through_taps(conv: Conv, axis: int, source: Shape, cut: Cut) -> NDArray[np.float32]:
+    """(taps, tiles, size) along y (axis 0) or x (axis 1): 1 where a target of the tile reads the index through the tap."""
+    read, inside = _inside(conv, axis, source)
+    edges = cut.edges(1 + axis)
+    tile = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+    reads = np.zeros((read.shape[1], len(edges) - 1, source[1 + axis]), dtype=np.float32)
+    target, tap = np.nonzero(inside)
+    reads[tap, tile[target], read[target, tap]] = 1
+    return reads
+
+
+def _present_per_tile(conv: Conv, cut: Cut) -> Floats:
+    """(tiles of channels, source channels, kH, kW): non-zero synapses of a source channel into a tile, tap by tap."""
+    outputs, each = conv.weight.shape[:2]
+    edges = cut.edges(0)
+    tile = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+    first = np.arange(outputs) // (outputs // conv.groups) * each
+    total = np.zeros((len(edges) - 1, each * conv.groups, *conv.weight.shape[2:]))
+    np.add.at(total, (tile[:, None], first[:, None] + np.arange(each)), conv.weight != 0)
+    return total
+
+
 def stored_fan_out(projection: Projection, source: Shape) -> Floats:
     """Stored synapses (zeros too) that a spike of each source neuron touches: (C, H, W), physical, or (1, H, W)."""
     if isinstance(projection, Sparse):
@@ -211,6 +255,7 @@ class _Meter:
         self.rates = rates
         self.synops: dict[Any, Floats] = {}
         self.loads: dict[Any, Load] = {}
+        self.fired: dict[str, Floats] = {}
 
     def load(self, name: str, cut: Cut) -> Load:
         """Load of one population; relays of a line have equal ones."""
@@ -252,7 +297,7 @@ class _Meter:
                 self.synops[full] = self.rates[source.name] * cut.per_core(present)[None, None]
             else:
                 frames = np.asarray(to_physical(self.spikes[source.name], source.layout))
-                self.synops[full] = np.stack([cut.per_core(touched(projection, sample)) for sample in frames])
+                self.synops[full] = np.stack([synops_per_core(projection, cut, sample) for sample in frames])
         return self.synops[full]
 
     def _origin(self, name: str) -> Population:
@@ -262,7 +307,10 @@ class _Meter:
 
     def _fired(self, population: Population) -> Floats:
         """Spikes of each neuron per sample: (C, H, W), physical."""
-        spikes = self.spikes[population.name]
-        rate = 1.0 if self.rates is None else self.rates[population.name] * self.graph.steps
-        total = rate * spikes.sum(axis=(0, 1), dtype=np.float64) / len(spikes)
-        return np.asarray(to_physical(total, population.layout))
+        name = population.name
+        if name not in self.fired:
+            spikes = self.spikes[name]
+            rate = 1.0 if self.rates is None else self.rates[name] * self.graph.steps
+            total = rate * fired_in_all(spikes) / len(spikes)
+            self.fired[name] = np.asarray(to_physical(total, population.layout))
+        return self.fired[name]

@@ -16,6 +16,7 @@ WIDTH = 10.6  # inches; the page shows it at its full width
 ROW = 0.19  # inches per bar
 LETTER = 0.066  # inches, of a letter of a name
 LONGEST = 48  # letters of a name; the table beside the plot has it whole
+MOST_LINES = 2000  # of a plot of cores, which is some 1000 px wide; of more cores, a line is the fullest of a few
 MOST_BARS = 60  # the largest; the table beside the plot has all
 COLOURS = {"lif": "#1f5f99", "input": "#8a8f98", "or": "#c77d0a", "and": "#8b3fa0", "interleave": "#3b8f6b"}
 OWN, RELAYS, LIMIT = "#1f5f99", "#e08a3c", "#b3261e"
@@ -107,7 +108,7 @@ def _rates(rows: Rows) -> str:
 
 
 def _cores(content: Mapping[str, Any]) -> str:
-    """Neurons, synaptic words and busiest step of every core, with the chip's limits."""
+    """Neurons, synaptic words and busiest step of every core, with the chip's limits; a line may stand for several cores."""
     loads, limits = content["core_loads"], content["core_limits"]
     panels = (
         ("neurons", "neurons", limits["neurons"]),
@@ -116,16 +117,17 @@ def _cores(content: Mapping[str, Any]) -> str:
     )
     figure = Figure(figsize=(WIDTH, 5.4))
     figure.subplots_adjust(left=0.08, right=0.99, bottom=0.09, top=0.98, hspace=0.12)
-    numbers = [row["core"] for row in loads]
+    group = -(-len(loads) // MOST_LINES)
+    numbers = [row["core"] for row in loads[::group]]
     for axes, (key, label, limit) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
-        axes.vlines(
-            numbers, 0, [row[key] or 0 for row in loads], color=OWN, linewidth=1.2, rasterized=len(loads) > 2000
-        )
+        values = [row[key] or 0 for row in loads]
+        tops = [max(values[first : first + group]) for first in range(0, len(values), group)]
+        axes.vlines(numbers, 0, tops, color=OWN, linewidth=1.2, rasterized=group > 1)
         if limit is not None:
             axes.axhline(limit, color=LIMIT, linewidth=1, linestyle="--")
             axes.annotate(f"limit {limit:,}", (0, limit), (2, -9), textcoords="offset points", color=LIMIT)
         axes.set_ylabel(label)
-        axes.set_ylim(0, 1.05 * max(1, limit or 0, *(row[key] or 0 for row in loads)))
+        axes.set_ylim(0, 1.05 * max(1, limit or 0, *tops))
     axes.set_xlabel("core, in the network's order")
     return _uri(figure)
 

@@ -214,8 +214,10 @@ def _chips(mapped: Mapped, core_rows: Rows) -> Rows:
     columns = mapped.mesh.chip_columns if mapped.mesh else max(1, mapped.chips)
     sums = ("neurons", "synops_per_sample", "updates_per_sample", "energy_nominal_j")
     rows = []
-    for chip in np.unique(mapped.chip_of):
-        held = [row for row in core_rows if row["chip"] == chip]
+    of_chip: dict[int, Rows] = {}
+    for row in core_rows:
+        of_chip.setdefault(row["chip"], []).append(row)
+    for chip, held in sorted(of_chip.items()):
         place = {"chip": int(chip), "column": int(chip) % columns, "row": int(chip) // columns}
         most = max((row["pool"] for row in held if row["pool"] is not None), default=None)
         rows.append(place | {"cores": len(held), **{key: sum(r[key] for r in held) for key in sums}, "max_pool": most})

@@ -26,19 +26,15 @@ KEYS = {  # resource of `export.mapping` -> key of a core's row; "..._per_core" 
 }
 
 
-def origin(graph: Graph, name: str) -> str:
-    """The population whose spikes a relay or delay neuron repeats; any other is its own."""
-    while graph.populations[name].kind in LINES:
-        name = graph.into(name)[0].source
-    return name
-
-
 def lines_of(graph: Graph) -> dict[str, list[Population]]:
     """Population -> relays and delay neurons that repeat it."""
     lines: dict[str, list[Population]] = {}
-    for population in graph.populations.values():
+    source = {projection.target: projection.source for projection in graph.projections}
+    repeated: dict[str, str] = {}  # populations come in topological order
+    for name, population in graph.populations.items():
         if population.kind in LINES:
-            lines.setdefault(origin(graph, population.name), []).append(population)
+            repeated[name] = repeated.get(source[name], source[name])
+            lines.setdefault(repeated[name], []).append(population)
     return lines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from export.graph import Graph
+from export.graph import Graph, Population
 from export.passes.balance_delays import DelayReport
 from export.report.rows import lines_of
 
@@ -33,7 +33,11 @@ def delay_section(graph: Graph, delays: DelayReport, cores: Rows) -> dict[str, A
             "energy_nominal_j": energy["held"],
             "energy_share": energy["held"] / energy["all"] if energy["all"] else 0.0,
         },
-        "sources": [_source(graph, delays, name, cores) for name in graph.populations if _waits(delays, name)],
+        "sources": [
+            _source(graph, delays, name, lines.get(name, []), held)
+            for name in graph.populations
+            if _waits(delays, name)
+        ],
     }
 
 
@@ -41,9 +45,8 @@ def _waits(delays: DelayReport, name: str) -> bool:
     return name in delays.relays or name in delays.taps or name in delays.resends
 
 
-def _source(graph: Graph, delays: DelayReport, name: str, cores: Rows) -> dict[str, Any]:
-    """What waits behind one population."""
-    lines = lines_of(graph).get(name, [])
+def _source(graph: Graph, delays: DelayReport, name: str, lines: list[Population], cores: Rows) -> dict[str, Any]:
+    """What waits behind one population: its lines, and which of their cores' rows are its own."""
     names = {line.name for line in lines}
     held = [row for row in cores if row["population"] in names]
     return {
