@@ -14,7 +14,7 @@ from lava_helpers import chain_graph, mixed_graph, residual_graph, spikes_for
 
 from export.errors import RuntimeFailure
 from export.lava import preflight, supervise
-from export.lava.machine import Machine, cgroup_folders, measure, read_limit
+from export.lava.machine import Machine, cgroup_folders, cores, measure, read_limit
 from export.lava.preflight import Needs, check_room, needs_of, shortages
 from export.lava.supervise import run_lava
 from export.netx.write import write_netx
@@ -199,6 +199,24 @@ def test_the_limits_of_a_container_count_in_both_versions(tmp_path):
     machine = measure(two)
     assert machine.memory_bytes == 2_000_000
     assert machine.tasks == 130 and "pids.max is 150" in machine.tasks_source
+
+
+def test_a_containers_quota_of_processor_time_counts_in_both_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    inner, outer = "sys/fs/cgroup/job/inner/cpu.max", "sys/fs/cgroup/job/cpu.max"
+    for n, (first, second, wanted) in enumerate([
+        ("max 100000", "max 100000", 8),
+        ("350000 100000", "max 100000", 3),
+        ("600000 100000", "200000 100000", 2),
+        ("50000 100000", "max 100000", 1),
+        ("1600000 100000", "broken", 8),
+    ]):  # fmt: skip
+        assert cores(control_group(tmp_path / f"{n}", 2, {inner: f"{first}\n", outer: f"{second}\n"})) == wanted
+    for quota, wanted in (("-1", 8), ("250000", 2)):
+        files = {"cpu.cfs_quota_us": f"{quota}\n", "cpu.cfs_period_us": "100000\n"}
+        root = control_group(tmp_path / quota, 1, {f"sys/fs/cgroup/cpu/job/inner/{k}": v for k, v in files.items()})
+        (root / "proc/self/cgroup").write_text("3:cpu,cpuacct:/job/inner\n")
+        assert cores(root) == wanted == measure(root).cores
 
 
 def test_the_kernels_limits_count_threads_that_already_run(tmp_path):

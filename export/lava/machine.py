@@ -27,7 +27,7 @@ class Machine:
     temporary_bytes  free in the folder for temporary files, `temporary`
     tasks            processes and threads that may still be started, and `tasks_source`, what limits them
     files            files that one process may have open (the child raises the soft limit towards the hard one)
-    cores            processor cores that this process may use
+    cores            whole processor cores that this process may use, within the quota of the container or job
     """
 
     memory_bytes: int | None
@@ -50,15 +50,29 @@ def measure(root: Path = Path("/")) -> Machine:
         temporary_bytes=shutil.disk_usage(temporary).free,
         tasks=tasks,
         files=_open_files(),
-        cores=cores(),
+        cores=cores(root),
         temporary=temporary,
         tasks_source=source,
     )
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """Whole processor cores that this process may use: its affinity, and the time that its control groups grant. At least 1."""
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([ours, *_cgroup_cores(root)]))
+
+
+def _cgroup_cores(root: Path) -> Iterator[int]:
+    """Processor time per time, rounded down, of every group that holds this process and has a quota."""
+    for folder in cgroup_folders(root, "cpu"):
+        quota, period = read_limit(folder / "cpu.cfs_quota_us"), read_limit(folder / "cpu.cfs_period_us")
+        try:
+            fields = (folder / "cpu.max").read_text().split()  # "max 100000": no limit
+            quota, period = (int(field) if field.isdigit() else None for field in fields)
+        except (OSError, ValueError):  # version 1, or no such file in the topmost group
+            pass
+        if quota and period:
+            yield quota // period
 
 
 def _cgroup_memory(root: Path) -> Iterator[int]:
