@@ -5,21 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from export.execute import lif_kernel
 from export.execute.machine_code import cache_folder, sources
 from export.lava import kernels
 
 ROOT = Path(__file__).parent.parent
 
-LOOP = """
+LOOPS = """
 from flow.base import STEP
 from flow.parts import inlined
 from export.execute.machine_code import compiled
 
-@compiled({signature})
-def loop(x):
+@compiled()
+def late(x):
+    return inlined(x) + STEP
+
+@compiled("int64(int64)")
+def early(x):
     return inlined(x) + STEP
 """
 PARTS = """
@@ -45,23 +47,28 @@ def ran(code, folder, **environment):
     return done.stdout.split()
 
 
-def written(folder, factor, step, signature):
+def written(folder, factor, step):
     package = folder / "flow"
     package.mkdir(exist_ok=True)
     (package / "__init__.py").write_text("")
-    (package / "loops.py").write_text(LOOP.format(signature=signature))
+    (package / "loops.py").write_text(LOOPS)
     (package / "parts.py").write_text(PARTS.format(factor=factor))
     (package / "base.py").write_text(f"STEP = {step}\n")
 
 
-@pytest.mark.parametrize("signature", ["", '"int64(int64)"'])
-def test_a_change_of_an_inlined_function_or_a_constant_elsewhere_is_seen(tmp_path, signature):
-    code = "from flow.loops import loop; print(loop(10), sum(loop.stats.cache_hits.values()))"
+CALLS = """
+from flow.loops import early, late
+for loop in early, late:
+    print(loop(10), sum(loop.stats.cache_hits.values()))
+"""
+
+
+def test_a_change_of_an_inlined_function_or_a_constant_elsewhere_is_seen(tmp_path):
     found = []
     for factor, step in ((2, 1), (2, 1), (3, 1), (3, 5)):
-        written(tmp_path, factor, step, signature)
-        found.append(ran(code, tmp_path, NUMBA_CACHE_DIR="", PYTHONDONTWRITEBYTECODE="1"))
-    assert found == [["21", "0"], ["21", "1"], ["31", "0"], ["35", "0"]]
+        written(tmp_path, factor, step)
+        found.append(ran(CALLS, tmp_path, NUMBA_CACHE_DIR="", PYTHONDONTWRITEBYTECODE="1"))
+    assert found == [["21", "0"] * 2, ["21", "1"] * 2, ["31", "0"] * 2, ["35", "0"] * 2]
 
 
 def test_the_sources_of_our_loops_are_all_found():
@@ -77,13 +84,11 @@ def test_the_sources_of_our_loops_are_all_found():
 
 
 def test_loops_run_where_no_folder_can_be_written(tmp_path):
+    written(tmp_path, 2, 1)
     (tmp_path / "file").write_text("")
-    code = """
-import numpy as np
-from export.execute.machine_code import cache_folder
-from export.lava import kernels
-sums, out = np.full((1, 4), 3, np.int32), np.zeros((1, 4), np.uint8)
-kernels.fire_memoryless(sums, np.zeros((1, 4), np.int32), out, 0, 0, 100)
-print(cache_folder("export.lava.kernels"), cache_folder("export.execute.lif_kernel"), *out[0])
-"""
-    assert ran(code, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "file" / "below")) == ["None", "None", "1", "1", "1", "1"]
+    assert ran(CALLS, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "file" / "below")) == ["21", "0"] * 2
+
+
+def test_no_module_of_export_uses_numbas_cache_by_itself():
+    users = [path.name for path in (ROOT / "export").rglob("*.py") if "cache=True" in path.read_text()]
+    assert users == ["machine_code.py"]
