@@ -137,6 +137,7 @@ def write_bundle(
     model_files: Mapping[str, Path],
     inputs: Mapping[str, NDArray[np.uint8]],
     spikes: Mapping[str, NDArray[np.uint8]],
+    computed: Mapping[str, NDArray[np.uint8]] | None = None,
     about: About | None = None,
     system: System | None = None,
 ) -> dict[str, Any]:
@@ -144,6 +145,7 @@ def write_bundle(
 
     model_files     name in `model/` -> file to copy
     inputs, spikes  test vectors, population -> uint8 (N, T, C, H, W), logical
+    computed        for the report, of more populations, as the integer executor gave them; what is missing is run again
     about           name and score of the network, for the report
     system          on which the report shows its cores; None: a square of as many chips as it needs
     raises          UsageError when the folder cannot be written or holds something else
@@ -155,7 +157,7 @@ def write_bundle(
         write_json(folder / "graph.json", describe_graph(compiled.graph))
         write_json(folder / "certificate.json", compiled.certificate)
         write_json(folder / "quantization.json", compiled.quantization.to_json())
-        content = build_report(compiled, inputs, spikes, about, system)
+        content = build_report(compiled, inputs, {**(computed or {}), **spikes}, about, system)
         write_json(folder / "report.json", content)
         (folder / "report.html").write_text(report_page(content), encoding="utf-8")
         (folder / CERTIFICATE).write_text(certificate_page(compiled.certificate), encoding="utf-8")

@@ -9,12 +9,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from export.errors import UsageError
 
 CHUNK = 1 << 20
+PIECES = 1 << 16  # of JSON text, some 10 characters each, that are written at once
 
 
 @contextmanager
@@ -101,8 +103,11 @@ def _cannot_write(path: Path, error: OSError) -> UsageError:
 
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json_text(value))
+    with replacing(path) as temporary, temporary.open("w") as file:
+        pieces = json.JSONEncoder(indent=1).iterencode(value)
+        while part := "".join(islice(pieces, PIECES)):  # a large report would be many times its size in one piece
+            file.write(part)
+        file.write("\n")
 
 
 def json_text(value: Any) -> str:

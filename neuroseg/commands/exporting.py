@@ -25,7 +25,7 @@ from export.report.about import About
 from export.report.sizes import cores_used
 from hw_configs import System
 from neuroseg.commands.console import progress, say, show
-from neuroseg.commands.reference import Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
+from neuroseg.commands.reference import Samples, Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
 from neuroseg.config import Config
 from neuroseg.train import load_run
 
@@ -70,18 +70,18 @@ def export_run(
         compiled = _held_against(
             compiled, board, config.name, None if force else f"{run / 'config.yaml'} --system {system}"
         )
-    _, reference = quantized_module(run, compiled.quantization.to_json())
-    with progress("test vectors") as on_progress:
-        spikes = slayer_spikes(reference, samples.images, on_progress)
+    del model  # its weights are in the graph: room for the test vectors
+    spikes = _recorded(run, compiled, samples)
     inputs = inputs_of(compiled.graph, spikes)
     known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
-    compiled = _checked(compiled, inputs, known)
+    compiled, computed = _checked(compiled, inputs, known)
     return write_bundle(
         compiled,
         out,
         model_files={name: run / name for name in MODEL_FILES},
         inputs=inputs,
         spikes=known,
+        computed=computed,
         about=_about(run, config),
         system=board,
     )
@@ -131,8 +131,18 @@ def _about(run: Path, config: Config) -> About:
     return About(config.name, miou, split) if bound and 0 <= miou <= 1 else About(config.name)
 
 
-def _checked(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> Compiled:
-    """The test vectors through the integer executor: ranges that were seen, and a first proof that the spikes are equal."""
+def _recorded(run: Path, compiled: Compiled, samples: Samples) -> Spikes:
+    """Spikes of the trained module, folded and quantised, on the samples."""
+    _, reference = quantized_module(run, compiled.quantization.to_json())
+    with progress("test vectors") as on_progress:
+        return slayer_spikes(reference, samples.images, on_progress)
+
+
+def _checked(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> tuple[Compiled, Spikes]:
+    """The test vectors through the integer executor: ranges that were seen, and a first proof that the spikes are equal.
+
+    returns  the network with these ranges, and the spikes of populations that stand in no trained module
+    """
     extremes: dict[str, Extremes] = {}
     got = run_integer(compiled.graph, inputs, extremes=extremes)
     result = compare(compiled.graph, spikes, got, ("slayer", "int"))
@@ -143,7 +153,8 @@ def _checked(compiled: Compiled, inputs: Spikes, spikes: Spikes) -> Compiled:
             f"neuron-steps differ, first in '{first['population']}' ({first['cause']}). Nothing was written. This is a bug "
             "of neuroseg, or the module computes something else than it describes."
         )
-    return replace(compiled, ranges=prove_range(compiled.unbalanced, extremes))
+    computed = {name: values for name, values in got.items() if name not in spikes}
+    return replace(compiled, ranges=prove_range(compiled.unbalanced, extremes)), computed
 
 
 def summarise(content: dict[str, Any], out: Path) -> None:
