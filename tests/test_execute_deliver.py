@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, lowered
 
+from export.compute.floats import exact_floats
 from export.execute import deliver, plan
 from export.execute.deliver import (
     HalfConv,
     byte_scale,
     bytes_are_fast,
-    exact_floats,
     fits_half,
     halves_are_exact,
     prepare,

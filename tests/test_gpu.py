@@ -12,8 +12,8 @@ import triton_checks
 from lively import compiled_and_recorded, lively_model
 from torch import Tensor, nn
 
+from export.compute.floats import exact_floats
 from export.errors import QuantizeError
-from export.execute.deliver import exact_floats
 from export.execute.integer import run_integer
 from neuroseg.models import lifs, quantized, record_spikes, slayer
 from neuroseg.models.kernels import Neuron

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from export.compute.machine_code import cache_folder, sources
 from export.execute import lif_kernel
-from export.execute.machine_code import cache_folder, sources
 from export.lava import kernels
 
 ROOT = Path(__file__).parent.parent
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LOOPS = """
 from flow.base import STEP
 from flow.parts import inlined
-from export.execute.machine_code import compiled
+from export.compute.machine_code import compiled
 
 @compiled()
 def late(x):
@@ -77,7 +77,7 @@ def test_the_sources_of_our_loops_are_all_found():
         "export/lava/kernels.py",
         "export/lava/lanes.py",
         "export/execute/lif_kernel.py",
-        "export/execute/machine_code.py",
+        "export/compute/machine_code.py",
         "export/graph.py",
     }
     assert cache_folder(kernels.__name__) != cache_folder(lif_kernel.__name__)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from export.compute.floats import exact_floats
 from neuroseg.config import ModelConfig, TrainConfig
 from neuroseg.models import build_model, record_spikes
-from neuroseg.models.record import exact_floats
 from neuroseg.train.task import SegmentationTask
 
 State = tuple[str, bool, bool, bool]

@@ -15,8 +15,6 @@ any order of addition:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Protocol
 
@@ -128,21 +126,6 @@ def _half_product(spikes: Tensor, weight: Tensor) -> Tensor:
     if spikes.is_cuda:
         return torch.mm(spikes, weight, out_dtype=torch.float32)
     return spikes.float() @ weight.float()
-
-
-@contextmanager
-def exact_floats() -> Iterator[None]:
-    """Float32 means float32: TF32 and bfloat16 shortcuts of matrix products and convolutions are off inside."""
-    products = torch.backends.cuda.matmul
-    before = torch.get_float32_matmul_precision(), products.allow_bf16_reduced_precision_reduction
-    torch.set_float32_matmul_precision("highest")
-    products.allow_bf16_reduced_precision_reduction = False
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        products.allow_bf16_reduced_precision_reduction = before[1]
 
 
 def _convolution(conv: Conv, dtype: torch.dtype, device: torch.device) -> Delivery:

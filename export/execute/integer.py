@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from export.compute.floats import exact_floats
 from export.errors import DataError
-from export.execute.deliver import SUMS, exact_floats, whole
+from export.execute.deliver import SUMS, whole
 from export.execute.neuron import Extremes, fire, has_kernel, lif
 from export.execute.plan import Plan, Step, Term, plan_of
 from export.graph import LINES, Graph, Population

@@ -1,6 +1,6 @@
 """The LIF of `export.execute.neuron` as compiled loops: serial, without Python's lock, safe in forked processes.
 
-Import this module only where it is used: it loads numba. Machine code is kept on disk (`export.execute.machine_code`).
+Import this module only where it is used: it loads numba. Machine code is kept on disk (`export.compute.machine_code`).
 All arithmetic is that of 32-bit integers, which wrap as numpy's and torch's do.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from export.execute.machine_code import compiled
+from export.compute.machine_code import compiled
 from export.graph import DECAY_BITS, STATE_LIMIT, V_TH_SHIFT
 
 BLOCK = 2048  # neurons whose state stays in the nearest cache while time runs

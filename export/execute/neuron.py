@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from export.execute.threads import split
+from export.compute.threads import split
 from export.graph import DECAY_BITS as DECAY_BITS
 from export.graph import DECAY_ONE, V_TH_SHIFT, Lif
 from export.graph import STATE_LIMIT as STATE_LIMIT

@@ -3,7 +3,7 @@
 Maps are Lava's, channels last: spikes (W, H, C) uint8, sums (X, H', O) int32, where X output columns from x0 on are
 computed at a time. Synapses are event-driven: they cost what the spikes that arrive cost. Everything is compiled when this
 module is imported, before Lava forks, and kept on disk as long as no source that it is made of changes
-(`export.execute.machine_code`). All sums wrap as 32-bit integers do.
+(`export.compute.machine_code`). All sums wrap as 32-bit integers do.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from export.compute.machine_code import compiled
 from export.execute.lif_kernel import _current, _membrane
-from export.execute.machine_code import compiled
 from export.lava.lanes import lanes
 
 SPIKES, SUMS, WEIGHTS = "uint8[:,:,::1]", "int32[:,:,::1]", "int32[:,:,:,::1]"

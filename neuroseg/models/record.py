@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.compute.floats import exact_floats
 from neuroseg.models.neuron import Lif
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
 from neuroseg.models.wiring import And, MaxPool
@@ -52,22 +53,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-@contextmanager
-def exact_floats() -> Iterator[None]:
-    """Within: float32 means float32. TF32 and bfloat16 shortcuts of convolutions and matrix products are off.
-
-    The integer executor has its own (`export.execute.deliver`): training code does not import the compiler.
-    """
-    cudnn, before = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    others = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
-    try:
-        with cudnn.flags(**others, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def record_spikes(model: nn.Module, images: Tensor, stock: bool = False) -> tuple[Tensor, dict[str, NDArray[np.uint8]]]:

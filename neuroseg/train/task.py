@@ -11,13 +11,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, distributed
 from torchmetrics import MeanMetric, MetricCollection
 
+from export.compute.floats import exact_floats
 from export.errors import NeurosegError
 from neuroseg.config import TrainConfig
 from neuroseg.metrics import SegmentationScores, class_map
 from neuroseg.models import MfsSeg, lifs
 from neuroseg.models.norm import Tdbn
 from neuroseg.models.quantize_aware import Groups, QuantizeAware
-from neuroseg.models.record import exact_floats
 from neuroseg.models.stages import Stream
 from neuroseg.train.loss import multi_scale_loss
 

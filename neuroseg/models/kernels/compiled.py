@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from export.compute.threads import split
 from neuroseg.models.kernels import Kernels, Neuron, Terms, loops
-from neuroseg.models.kernels.threads import split
 
 TILE = 1024  # values, about: those of all steps fit in a core's cache
 CHUNKS = 32
