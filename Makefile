@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPENDENCIES := $(VENV)/.dependencies-installed
 PROJECT := $(VENV)/.project-installed
+# A file of tests stays in one process: it shares what is dear to make.
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help setup sanafe demo docs camvid readme bench test test-all check lock clean
 .NOTPARALLEL:
@@ -47,10 +49,10 @@ docs: $(PROJECT)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 test: check sanafe
-	$(BIN)/python -m pytest -m "not slow" --durations=10
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations=10
 
 test-all: check sanafe
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest $(PARALLEL) --durations=10
 
 check: $(PROJECT)
 	$(BIN)/ruff check .

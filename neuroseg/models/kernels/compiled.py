@@ -77,13 +77,13 @@ class CompiledKernels:
 
     def rescaled(self, grad: Tensor, y: Tensor, factors: Tensor, in_place: bool) -> Tensor:
         """See `Kernels`."""
-        out = grad if in_place else torch.empty_like(grad)
+        out = torch.empty_like(grad) if not in_place else grad.new_empty(0)
         repeated = _repeated(factors, _tile(y))
         parts = -(-y.numel() // repeated.shape[1])
         flat = tuple(x.numpy().reshape(-1) for x in (grad, y))
         result = out.numpy().reshape(-1)
         _split(y, lambda first, last: loops.rescale(*flat, repeated, result, first, last), parts)
-        return out
+        return grad if in_place else out
 
 
 def _split(values: Tensor, work: Any, parts: int = CHUNKS) -> None:

@@ -214,12 +214,27 @@ def _add_products(part, to_x, values, n, t, start):
 
 @_compiled
 def rescale(grad, y, factors, out, first, last):
-    """out = factors[0] grad + factors[1] y + factors[2]; grad, y, out (L,), out may be grad; factors (3, tile)."""
+    """out = factors[0] grad + factors[1] y + factors[2]; grad, y, out (L,), factors (3, tile). An empty out: into grad."""
     tile = factors.shape[1]
     length = y.shape[0]
-    a, b, c = factors
     for start in range(first * tile, min(last * tile, length), tile):
-        size = min(tile, length - start)
-        g, z, result = grad[start : start + size], y[start : start + size], out[start : start + size]
-        for j in range(size):
-            result[j] = a[j] * g[j] + b[j] * z[j] + c[j]
+        end = min(start + tile, length)
+        if out.shape[0] > 0:
+            _rescaled(grad[start:end], y[start:end], factors, out[start:end])
+        else:
+            _rescale_in_place(grad[start:end], y[start:end], factors)
+
+
+@_compiled
+def _rescaled(grad, y, factors, out):
+    a, b, c = factors[0], factors[1], factors[2]  # not unpacked: numba would take the rows for scattered
+    for j in range(y.shape[0]):
+        out[j] = a[j] * grad[j] + b[j] * y[j] + c[j]
+
+
+@_compiled
+def _rescale_in_place(grad, y, factors):
+    """On its own: a loop that is told of two arrays, and given one twice, is not vectorised."""
+    a, b, c = factors[0], factors[1], factors[2]  # not unpacked: numba would take the rows for scattered
+    for j in range(y.shape[0]):
+        grad[j] = a[j] * grad[j] + b[j] * y[j] + c[j]
