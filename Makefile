@@ -6,12 +6,13 @@ PROJECT := $(VENV)/.project-installed
 # A file of tests stays in one process: it shares what is dear to make.
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: help setup sanafe demo docs camvid readme bench test test-all check lock clean
+.PHONY: help setup sanafe rivals demo docs camvid readme bench test test-all check lock clean
 .NOTPARALLEL:
 
 help:
 	@echo "make setup      the environment in .venv, and neuroseg in it; the other goals do this by themselves"
 	@echo "make sanafe     SANA-FE in an environment of its own, for the tests that compare with it; make test does this by itself"
+	@echo "make rivals     the frameworks of make bench, where nothing else can import them; make test does this by itself"
 	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
 	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; half an hour"
 	@echo "make readme     write the README's measured paragraph anew from benchmarks/results"
@@ -28,6 +29,10 @@ setup: $(PROJECT)
 # Small, and optional: where it cannot be had, this goal says so and ends well.
 sanafe: $(PROJECT)
 	@scripts/set_up.sh sanafe
+
+# As optional: the frameworks that the benchmarks compare with.
+rivals: $(PROJECT)
+	@scripts/set_up.sh bench || echo "Tests of the benchmarks' other frameworks are skipped." >&2
 
 demo: $(PROJECT)
 	$(BIN)/neuroseg demo --out runs/demo
@@ -48,10 +53,10 @@ bench: $(PROJECT)
 docs: $(PROJECT)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
-test: check sanafe
+test: check sanafe rivals
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations=10
 
-test-all: check sanafe
+test-all: check sanafe rivals
 	$(BIN)/python -m pytest $(PARALLEL) --durations=10
 
 check: $(PROJECT)

@@ -205,3 +205,10 @@ def test_the_result_file_has_what_its_description_says():
         )
         assert row["unit"] != "x" or row["runs"] >= 5
     assert Plan().runs >= 5
+
+
+def test_the_memory_of_a_command_is_its_own():
+    held = bytearray(400_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    _, memory = command("sh", "-c", ":")
+    assert memory < 0.1 and len(held) > 0

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.execute.integer import _write
 from export.execute.lif_kernel import BLOCK, lif_steps
 from export.execute.neuron import STATE_LIMIT, lif
 from export.graph import Lif
@@ -77,3 +78,12 @@ def test_a_forked_process_may_call_the_kernel():
         finally:
             os._exit(status)  # never back into the test runner
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("channels", [1, 7, 8, 24, 64])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (2, 4), (6, 20), (60, 80)])
+def test_maps_are_written_in_logical_order_whatever_their_bytes(channels, size):
+    maps = torch.randint(0, 256, (2, 3, *size, channels), dtype=torch.uint8)
+    out = torch.zeros((4, 3, channels, *size), dtype=torch.uint8)
+    _write(maps, out[1:3])
+    assert torch.equal(out[1:3], maps.permute(0, 1, 4, 2, 3)) and not out[0].any() and not out[3].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -136,22 +137,33 @@ def in_process(task: str, **arguments: Any) -> dict[str, Any]:
 
 
 def command(*words: str) -> tuple[float, float]:
-    """Wall time in s and peak memory in GB (1e9 bytes) of a command; RuntimeError with its last words if it fails."""
+    """Wall time in s and peak memory in GB (1e9 bytes) of a command; RuntimeError with its last words if it fails.
+
+    A small process starts it: Linux hands a process's peak memory on to what it starts, and this one may be large.
+    """
     with tempfile.TemporaryFile() as said:
-        start = time.perf_counter()
-        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        taken = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        starter = [sys.executable, "-c", _START, *words]
+        done = subprocess.run(starter, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True, check=True)
+        taken, memory, code = done.stdout.split()
+        if int(code):
             said.seek(0)
-            raise RuntimeError(f"{' '.join(words)} failed with {process.returncode}:\n{said.read()[-2000:].decode()}")
-    return taken, used.ru_maxrss * 1024 / 1e9
+            raise RuntimeError(f"{' '.join(words)} failed with {code}:\n{said.read()[-2000:].decode()}")
+    return float(taken), int(memory) * 1024 / 1e9
+
+
+_START = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(time.perf_counter() - start, used.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
 
 
 def reset_peak() -> float:
     """Forget this process's peak memory, and return what it holds now, in GB (Linux)."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else what was freed before still counts, and is filled again unseen
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 

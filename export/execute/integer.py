@@ -8,6 +8,7 @@ of its weights: an array that is changed in place afterwards is not seen, so cha
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.compute.floats import exact_floats
+from export.compute.threads import split
 from export.errors import DataError
 from export.execute.deliver import SUMS, whole
 from export.execute.neuron import Extremes, fire, has_kernel, lif
@@ -66,7 +68,7 @@ def run_integer(
             chunk = {name: values[part] for name, values in inputs.items()}
             for name, maps in _run_chunk(graph, plan, chunk, where, extremes):
                 for asked in (a for a in found if plan.origins[a] == name):
-                    found[asked][part].flatten(3).copy_(maps.flatten(2, 3).transpose(2, 3))
+                    _write(maps, found[asked][part])
         if on_progress is not None:
             on_progress(last, samples)
     return {name: spikes.numpy() for name, spikes in found.items()}
@@ -200,6 +202,19 @@ def _fired(step: Step, total: Tensor, extremes: dict[str, Extremes] | None) -> T
         seen = extremes.setdefault(step.population.name, Extremes())
         seen.see("a", total)
     return lif(total, step.population.lif, step.bias, seen)
+
+
+def _write(maps: Tensor, out: Tensor) -> None:
+    """Copy spikes (N, T, H, W, C) to (N, T, C, H, W), contiguous and on the CPU."""
+    rows, columns = maps.flatten(0, 1).flatten(1, 2), out.flatten(0, 1).flatten(2)
+    words = torch.iinfo(torch.int64).bits // 8
+    if maps.device.type != "cpu" or sys.byteorder != "little" or any(size % words for size in rows.shape[1:]):
+        columns.copy_(rows.transpose(1, 2))
+        return
+    from export.execute.turn_kernel import turn
+
+    given, taken = (x.contiguous().numpy().view(np.uint64) for x in (rows, columns))
+    split(lambda first, last: turn(given, taken, first, last), len(given))
 
 
 def _maps(spikes: NDArray[np.uint8]) -> Tensor:
