@@ -27,7 +27,7 @@ def _swapped(a: Any, b: Any, shift: Any, mask: Any) -> Any:
 def turn(maps: Any, out: Any, first: int, last: int) -> None:
     """Bytes (M, P, C) to (M, C, P), for m in [first, last). Little-endian words of eight: maps (M, P, C / 8), out (M, C, P / 8).
 
-    A block of 8x8 bytes is transposed by swapping quarters, then the quarters' quarters, and so on (Warren, Hacker's Delight, 7-3).
+    A block of 8x8 bytes is transposed by swapping quarters, then their quarters, and so on (Warren, Hacker's Delight, 7-3).
     """
     for m in range(first, last):
         for g in range(maps.shape[2]):
