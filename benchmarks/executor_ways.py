@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from benchmarks.speed.networks import network, random_spikes, stage
 from export.execute import deliver
 from export.execute.deliver import prepare
-from export.execute.integer import run_integer
+from export.execute.integer import _write, run_integer
 from export.execute.logical import Logical
 from export.execute.neuron import fire, lif
 from export.execute.synapse import synaptic_sum
@@ -36,7 +36,7 @@ Sides = dict[str, Callable[[], object]]
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    for name, sides in (*convolutions(), neurons(), *networks()):
+    for name, sides in (*convolutions(), neurons(), handing_on(), *networks()):
         seconds = in_turn(sides)
         ours = next(iter(seconds))
         rest = ", ".join(f"{side} {seconds[side] / seconds[ours]:.2f}" for side in seconds if side != ours)
@@ -87,6 +87,16 @@ def neurons() -> tuple[str, Sides]:
     tile = torch.zeros(1024, dtype=torch.int32)
     params = Lif(100, 4096, 3072)
     return "LIF", {"taken": lambda: fire(total, params, tile), "torch operations": lambda: lif(total, params)}
+
+
+def handing_on() -> tuple[str, Sides]:
+    """Spikes of a population of 64 channels, 60x80, from channels last to logical order."""
+    maps = torch.randint(0, 2, (SAMPLES, STEPS, 60, 80, 64), dtype=torch.uint8)
+    out = torch.empty((SAMPLES, STEPS, 64, 60, 80), dtype=torch.uint8)
+    return "handing on", {
+        "taken": lambda: _write(maps, out),
+        "torch's copy": lambda: out.copy_(maps.permute(0, 1, 4, 2, 3)),
+    }
 
 
 def networks() -> Iterator[tuple[str, Sides]]:

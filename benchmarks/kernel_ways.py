@@ -1,6 +1,7 @@
 """Ways to compile the training path's neurons on a CPU, beside the one that is taken: `python -m benchmarks.kernel_ways`.
 
-Norm and neurons of 64 channels on 90x120 maps, T = 5, batch 2, forward and backward: numba's loops (taken), torch.compile of the
+First the whole EFS-Res block, its loops on torch's threads (taken) and on a pool of Python's. Then
+norm and neurons of 64 channels on 90x120 maps, T = 5, batch 2, forward and backward: numba's loops (taken), torch.compile of the
 same equations, and torch's operations one by one. All sides in turn; medians of 9 rounds. Nothing is written.
 """
 
@@ -8,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import median
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from benchmarks.speed.measure import in_turn
+from benchmarks.speed.networks import efs_block
+from export.compute import threads as split_threads
 from neuroseg.models.kernels import STATE_UNIT, Kernels, Neuron, Terms, kernels_for
 from neuroseg.models.kernels.plain import KERNELS as PLAIN
 
@@ -50,6 +54,7 @@ def gradient(y: Tensor, scale: Tensor, shift: Tensor, to_spikes: Tensor) -> tupl
 
 def main() -> None:
     """Check that all ways agree, then print medians and ratios."""
+    threads()
     torch.manual_seed(0)
     y, to_spikes = torch.randn(SHAPE), torch.randn(SHAPE)
     scale, shift = torch.rand(SHAPE[-1]) + 0.5, torch.randn(SHAPE[-1]) * 0.1
@@ -67,6 +72,25 @@ def main() -> None:
         seconds = {n: median(s) for n, s in in_turn({n: _timed(f) for n, f in ways.items()}, 9, warm_up=2).items()}
         for name, taken in seconds.items():
             print(f"{what}, {name}: {taken * 1e3:.1f} ms, {taken / seconds['numba (taken)']:.2f} of numba's")
+
+
+def threads() -> None:
+    """Forward and backward of the block: the threads that share a sweep."""
+    block = efs_block(32)
+    x = torch.randn(2, NEURON.steps, 32, 90, 120, requires_grad=True)
+
+    def step() -> None:
+        block.zero_grad(set_to_none=True)
+        block(x).tensor().mean().backward()
+
+    def by_pool() -> None:
+        with patch.object(split_threads, "_openmp", lambda: None):
+            step()
+
+    seconds = in_turn({"torch's threads (taken)": _timed(step), "a pool of Python's": _timed(by_pool)}, 15, warm_up=2)
+    taken = median(seconds["torch's threads (taken)"])
+    for name, values in seconds.items():
+        print(f"block, {name}: {median(values) * 1e3:.1f} ms, {median(values) / taken:.2f} of the one taken")
 
 
 def _timed(run: Callable[[], object]) -> Callable[[], None]:

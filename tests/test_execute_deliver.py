@@ -104,6 +104,25 @@ def test_bytes_are_not_taken_where_a_trial_fails(fault, monkeypatch):
     assert deliver.bytes_are_fast.__wrapped__()
 
 
+@needs_bytes
+def test_a_trial_that_cannot_run_is_said(monkeypatch):
+    def refused(*_):
+        raise RuntimeError("no such\n operator")
+
+    monkeypatch.setattr(deliver._ByteConv, "__call__", refused)
+    with pytest.warns(RuntimeWarning, match="RuntimeError: no such operator.*slower"):
+        assert not deliver.bytes_are_fast.__wrapped__()
+
+
+def test_a_bfloat16_trial_that_cannot_run_is_said(monkeypatch):
+    def refused(*_):
+        raise TypeError("no out_dtype")
+
+    monkeypatch.setattr(deliver, "_half_product", refused)
+    with pytest.warns(RuntimeWarning, match="on cpu .TypeError: no out_dtype.*slower"):
+        assert not halves_are_exact.__wrapped__(CPU)
+
+
 def test_a_gpus_patches_are_counted_and_bound_the_samples_computed_together(monkeypatch):
     conv = Conv("c", "x", "y", np.full((4, 8, 3, 3), 2), padding=(1, 1))
     ends = populations(conv, (8, 10, 12))

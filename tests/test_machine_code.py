@@ -89,6 +89,11 @@ def test_loops_run_where_no_folder_can_be_written(tmp_path):
     assert ran(CALLS, tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "file" / "below")) == ["21", "0"] * 2
 
 
-def test_no_module_of_export_uses_numbas_cache_by_itself():
-    users = [path.name for path in (ROOT / "export").rglob("*.py") if "cache=True" in path.read_text()]
+def test_no_module_of_ours_uses_numbas_cache_by_itself():
+    users = [
+        path.name
+        for top in ("export", "neuroseg")
+        for path in (ROOT / top).rglob("*.py")
+        if "cache=True" in path.read_text()
+    ]
     assert users == ["machine_code.py"]

@@ -6,6 +6,7 @@ are (T, N, C, H, W), in `Slayer` (N, C, H, W, T), SLAYER's own axes: no side pay
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def _key(name: str) -> str:
     return name.replace(".", "/")
 
 
-class Kit:
+class Kit(ABC):
     """What makes the parts. Subclasses know the axes."""
 
     def part(self, node: Node, inputs: Sequence[Node]) -> nn.Module:
@@ -122,29 +123,30 @@ class Kit:
             x = x.index_select(axis, kept) if down > 1 else x
         return x
 
+    @abstractmethod
     def conv(self, node: Convolution | TransposedConvolution, source: Node) -> Any:
         """Synapses, their weights not yet set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def norm(self, node: Norm, channels: int) -> Any:
         """A batch norm over all axes but the channels, its statistics not yet set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lif(self, lif: Lif) -> nn.Module:
         """Neurons."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pool(self, kernel: tuple[int, int]) -> Callable[[Tensor], Tensor]:
         """OR of windows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bias(self, bias: Tensor) -> Callable[[Tensor], Tensor]:
         """Adds a constant per channel."""
-        raise NotImplementedError
 
     @staticmethod
     def forget(flow: nn.Module) -> None:
         """After every pass: neurons forget."""
+        del flow  # ours start every pass from rest
 
 
 class Call(nn.Module):

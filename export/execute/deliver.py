@@ -15,6 +15,7 @@ any order of addition:
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Protocol
 
@@ -96,9 +97,17 @@ def _bytes_are_exact(size: int, groups: int) -> bool:
     try:
         run = _ByteConv(conv, 2)
         sums, total = run(spikes, None), run(spikes, before.clone())
-    except (RuntimeError, TypeError, NotImplementedError):  # another torch, another signature
-        return False
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # another torch, another signature
+        return _slower("products of bytes are not to be had from this torch", error)
     return torch.equal(sums.double(), exact) and torch.equal(total.double(), before.double() + exact)
+
+
+def _slower(what: str, error: Exception) -> bool:
+    reason = " ".join(str(error).split())[:300]
+    warnings.warn(
+        f"{what} ({type(error).__name__}: {reason}): float32 is taken, which is slower", RuntimeWarning, stacklevel=2
+    )
+    return False
 
 
 def fits_half(weight: Array) -> bool:
@@ -116,8 +125,8 @@ def halves_are_exact(device: torch.device) -> bool:
     spikes = torch.ones((16, 60_000), dtype=torch.bfloat16, device=device)
     try:
         sums = _half_product(spikes, weight)
-    except (RuntimeError, TypeError):  # a card or a torch without such a product
-        return False
+    except (RuntimeError, TypeError) as error:  # a card or a torch without such a product
+        return _slower(f"bfloat16 products with float32 sums are not to be had on {device}", error)
     return torch.equal(sums.double(), weight.double().sum(0).expand(16, 16))
 
 

@@ -112,6 +112,7 @@ class Neurons:
     ) -> None:
         self.shape = shape
         self.keep = DECAY_ONE - (du + 1), DECAY_ONE - dv
+        # v stays within the limits: what lies beyond them is never, or always, passed.
         self.threshold = np.int32(np.clip(vth << V_TH_SHIFT, -STATE_LIMIT, STATE_LIMIT))
         self.push = _push(shape, bias_mant, bias_exp)
         self.interval, self.offset = interval, offset % interval if interval else 0

@@ -8,6 +8,7 @@ the processes that were fused, and where they are wrong, the spikes are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,7 @@ class Record:
 
 
 @dataclass
-class Cell:
+class Cell(ABC):
     """Something that fires: a ring of the last maps of its spikes.
 
     name     of the process, for messages
@@ -64,9 +65,9 @@ class Cell:
         spikes: Spikes = self.ring[step % len(self.ring)]
         return spikes
 
+    @abstractmethod
     def fire(self, step: int, x0: int, x1: int, sums: Ints) -> None:
         """Compute columns x0 to x1 of a step; sums: (x1 - x0, H, C) of zeros, to be left so."""
-        raise NotImplementedError
 
     @property
     def divisible(self) -> bool:

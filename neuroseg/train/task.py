@@ -176,10 +176,8 @@ class SegmentationTask(LightningModule):
 
     def _count(self, batch: Batch) -> None:
         images, mask = batch
-        with (
-            exact_floats(),
-            torch.autocast(self.device.type, enabled=False),
-        ):  # scores are of the network that is deployed
+        # Scores are of the network that is deployed.
+        with exact_floats(), torch.autocast(self.device.type, enabled=False):
             counts = self.model.spike_counts(self.model(images)[0])
         self.scores.update(class_map(counts.long(), (mask.shape[-2], mask.shape[-1])), mask)
 

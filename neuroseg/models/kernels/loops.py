@@ -11,19 +11,12 @@ off the chunks [first, last).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-from numba.core.errors import NumbaError
+
+from export.compute.machine_code import compiled
 
 UNIT = np.float32(4096)  # membrane states are integers in 1/4096; float32, so that no product with it gets wider
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-
-
-def _compiled(loop):
-    """Without the interpreter's lock, and fused multiply-adds allowed; cached where some folder can be written."""
-    try:
-        return njit(nogil=True, error_model="numpy", fastmath={"contract"}, cache=True)(loop)
-    except (RuntimeError, NumbaError):
-        return njit(nogil=True, error_model="numpy", fastmath={"contract"})(loop)
+_compiled = compiled(error_model="numpy", fastmath={"contract"})  # fused multiply-adds are allowed
 
 
 @_compiled
