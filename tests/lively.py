@@ -3,7 +3,7 @@
 import torch
 
 from export.pipeline import compile_module
-from neuroseg.config import ModelConfig, load_config
+from neuroseg.config import MfsConfig, load_config
 from neuroseg.data import DigitsOnPhotos
 from neuroseg.models import MfsSeg, build_model, quantized, record_spikes
 from neuroseg.models.norm import Tdbn
@@ -21,7 +21,7 @@ def images(count: int, size=SIZE) -> torch.Tensor:
 def lively_model(size=SIZE, seed: int = 0, **config) -> MfsSeg:
     """An MFS-Seg of random weights whose neurons fire."""
     settings = {"widths": (4, 6, 8), "blocks": 1, "steps": 4, "head_norm": True, "residual_gain": 0.6} | config
-    return enliven(build_model(ModelConfig(**settings), 2, seed), size, seed)
+    return enliven(build_model(MfsConfig(**settings), 2, seed), size, seed)
 
 
 def enliven(model, size, seed: int):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.errors import DataError, UsageError
-from neuroseg.config import ModelConfig, TrainConfig
+from neuroseg.config import MfsConfig, TrainConfig
 from neuroseg.models import build_model, lifs
 from neuroseg.models.blocks import Cell, ConvNorm, EfsBlock
 from neuroseg.models.currents import Currents, currents_of, tensor_of
@@ -340,7 +340,7 @@ def test_activation_checkpointing_changes_memory_only(span):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_config_switches_activation_checkpointing(checkpointing):
-    model = build_model(ModelConfig(scales=2, widths=(3, 4), blocks=1, steps=2, head_norm=True), 2)
+    model = build_model(MfsConfig(scales=2, widths=(3, 4), blocks=1, steps=2, head_norm=True), 2)
     SegmentationTask(model, TrainConfig(activation_checkpointing=checkpointing))
     streams = [module for module in model.modules() if isinstance(module, Stream)]
     assert len(streams) == 4 and all(stream.checkpointing == checkpointing for stream in streams)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.errors import DataError, QuantizeError
-from neuroseg.config import ModelConfig
+from neuroseg.config import MfsConfig
 from neuroseg.models import build_model, lifs, network_size, parameter_count, quantized, record_spikes, stock_slayer
 from neuroseg.models.blocks import Cell, ConvNorm, EfsBlock
 from neuroseg.models.norm import ChannelBias, Tdbn
@@ -16,7 +16,7 @@ from neuroseg.models.record import evaluating
 from neuroseg.models.slayer import Conv, CubaNeuron
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
 
-SMALL = ModelConfig(widths=(4, 6, 8), blocks=1, steps=4, head_norm=True)
+SMALL = MfsConfig(widths=(4, 6, 8), blocks=1, steps=4, head_norm=True)
 
 
 def with_random_norms(model: nn.Module) -> nn.Module:
@@ -46,13 +46,13 @@ def images(n: int = 2, side: int = 16) -> Tensor:
 
 @pytest.mark.parametrize(("blocks", "millions", "giga_macs"), [(4, 1.11, 8.85), (3, 0.92, 7.66), (2, 0.74, 6.46)])
 def test_the_papers_sizes_are_met(blocks: int, millions: float, giga_macs: float) -> None:
-    model = build_model(ModelConfig(blocks=blocks), classes=11)
+    model = build_model(MfsConfig(blocks=blocks), classes=11)
     assert parameter_count(model) / 1e6 == pytest.approx(millions, rel=0.02)
     assert network_size(model, 180, 240).macs_per_step / 1e9 == pytest.approx(giga_macs, rel=0.05)
 
 
 def test_macs_and_neurons_are_counted_by_hand_for_a_plain_net() -> None:
-    model = build_model(ModelConfig(scales=1, widths=(4,), blocks=0, head_norm=True), classes=2)
+    model = build_model(MfsConfig(scales=1, widths=(4,), blocks=0, head_norm=True), classes=2)
     size = network_size(model, 6, 8)
     host = 3 * 4 * 9
     assert size.host_macs == 48 * host
@@ -65,7 +65,7 @@ def test_macs_and_neurons_are_counted_by_hand_for_a_plain_net() -> None:
 def test_every_scale_gives_a_class_map_and_every_weight_gets_a_gradient(
     scales: int, widths: tuple[int, ...], block: str
 ) -> None:
-    model = build_model(ModelConfig(scales=scales, widths=widths, blocks=1, steps=3, block=block), classes=5)
+    model = build_model(MfsConfig(scales=scales, widths=widths, blocks=1, steps=3, block=block), classes=5)
     outputs = model(images())
     assert [tuple(o.shape) for o in outputs] == [(2, 5, 16 // 2**i, 16 // 2**i) for i in range(scales)]
     sum((o * torch.randn_like(o)).sum() for o in outputs).backward()
@@ -74,7 +74,7 @@ def test_every_scale_gives_a_class_map_and_every_weight_gets_a_gradient(
 
 
 def test_one_scale_has_no_attention_fusion_or_transposed_convolution() -> None:
-    names = [name for name, _ in build_model(ModelConfig(scales=1, widths=(4,)), 2).named_children()]
+    names = [name for name, _ in build_model(MfsConfig(scales=1, widths=(4,)), 2).named_children()]
     assert names == ["images", "encoder0", "decoder0", "head0"]
 
 
@@ -87,7 +87,7 @@ def test_the_seed_alone_decides_the_weights() -> None:
 
 
 def test_a_fresh_network_without_head_norm_is_not_silent() -> None:
-    model = build_model(ModelConfig(widths=(8, 12, 16), blocks=1), classes=3).train()
+    model = build_model(MfsConfig(widths=(8, 12, 16), blocks=1), classes=3).train()
     rates: dict[str, float] = {}
     for name, lif in lifs(model).items():
         lif.register_forward_hook(lambda _m, _i, out, name=name: rates.update({name: float(out.mean())}))

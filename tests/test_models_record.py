@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from export.compute.floats import exact_floats
-from neuroseg.config import ModelConfig, TrainConfig
+from neuroseg.config import MfsConfig, TrainConfig
 from neuroseg.models import build_model, record_spikes
 from neuroseg.train.task import SegmentationTask
 
@@ -42,7 +42,7 @@ def test_exact_floats_ends_even_where_the_work_fails(shortcuts):
 
 @pytest.mark.parametrize("scored", [False, True])
 def test_spikes_are_recorded_and_scores_counted_in_exact_float32(shortcuts, scored):
-    model = build_model(ModelConfig(scales=1, widths=(3,), blocks=1, steps=2), 2)
+    model = build_model(MfsConfig(scales=1, widths=(3,), blocks=1, steps=2), 2)
     seen: list[State] = []
     model.encoder0.register_forward_hook(lambda *_: seen.append(precision()))
     images = torch.rand(1, 3, 8, 8)

@@ -8,7 +8,7 @@ from export.dataflow import Image
 from export.errors import DataError, UsageError
 from export.passes.trace import trace
 from export.pipeline import compile_module
-from neuroseg.config import ModelConfig
+from neuroseg.config import MfsConfig
 from neuroseg.models import build_model
 from neuroseg.models.synapse import SynapseConv
 
@@ -65,7 +65,7 @@ def test_aligning_the_papers_largest_network_costs_three_times_the_network():
     """EFS-Res72 at 180x240: 113 M neurons, and 357 M relays at least cost (worked out apart from this code), of which the
     12 behind the input (1.38 M neurons each) wait on the host.
     """
-    model = build_model(ModelConfig(widths=(32, 64, 128), blocks=4, steps=5), 11).eval()
+    model = build_model(MfsConfig(widths=(32, 64, 128), blocks=4, steps=5), 11).eval()
     compiled = compile_module(model, (3, 180, 240))
     assert compiled.unbalanced.neurons() == pytest.approx(113e6, rel=0.01)
     on_host = 12 * 32 * 180 * 240

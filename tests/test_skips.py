@@ -19,7 +19,7 @@ from export.passes.schedule import arrival_steps
 from export.passes.skip_costs import skip_costs, ways
 from export.passes.trace import trace
 from neuroseg.commands.skips import short_count, skips
-from neuroseg.config import ModelConfig, load_config
+from neuroseg.config import MfsConfig, load_config
 
 
 @settings(max_examples=25, deadline=None)
@@ -90,7 +90,7 @@ def test_a_span_of_all_blocks_computes_what_no_span_does():
 
 def test_a_span_needs_a_block_with_a_membrane_shortcut():
     with pytest.raises(ValidationError, match="shortcut_span = 1 needs block = efs"):
-        ModelConfig(block="sew", shortcut_span=1)
+        MfsConfig(block="sew", shortcut_span=1)
 
 
 @pytest.mark.parametrize(("count", "text"), [(999, "999"), (12_345, "12.3 k"), (1_382_400, "1.38 M")])

@@ -73,7 +73,7 @@ def test_the_metrics_are_those_of_the_weights_that_were_written(run: tuple[Path,
 
 def items(config: Config, split: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """All items of a split."""
-    data = dataset(config.data, split)
+    data = dataset(config, split)
     return [data[i] for i in range(len(data))]
 
 

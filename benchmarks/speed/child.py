@@ -18,7 +18,7 @@ from export.execute.integer import run_integer
 from export.netx.read import read_netx
 from export.netx.write import write_netx
 from export.pipeline import compile_module
-from neuroseg.config import ModelConfig, load_config
+from neuroseg.config import MfsConfig, load_config
 from neuroseg.models import MfsSeg, build_model
 from neuroseg.train.run_folder import save_run
 
@@ -62,7 +62,7 @@ def run_folder(network: str, size: list[int], path: str) -> dict[str, float]:
 
 def grown(kind: str, steps: int, batch: int, height: int, width: int, channels: int, blocks: int) -> dict[str, float]:
     """One point of the growth rows: least time of three, and memory beyond what stood before, each after a warm-up."""
-    config = ModelConfig(scales=1, widths=(channels,), blocks=blocks, steps=steps)
+    config = MfsConfig(scales=1, widths=(channels,), blocks=blocks, steps=steps)
     size = (height, width)
     model = build_model(config, 11)
     pixels = images(batch, size)

@@ -29,7 +29,7 @@ from export.passes.trace import trace
 from export.report.sizes import network_counts
 from hw_configs import Chip, System
 from neuroseg.config import Config
-from neuroseg.models import build_model, parameter_count
+from neuroseg.models import build, parameter_count
 
 ASSUMED_WEIGHTS = f"weights of 8 bits and a sign, the largest of each projection {WEIGHT_MAX}, none zero"
 
@@ -74,8 +74,8 @@ class Candidate:
 
 def lower_untrained(config: Config, layout: str) -> Untrained:
     """Trace, fold, check and lower a config's network. Raises what `export` would raise."""
-    model = build_model(config.model, config.data.classes)
-    flow = fold_norm(trace(model, (3, *config.data.size)))
+    model = build(config)
+    flow = fold_norm(trace(model, config.input_shape))
     check_spikes(flow)
     return Untrained(config, full_width(lower(flow, layout)), count_macs(flow), parameter_count(model))
 

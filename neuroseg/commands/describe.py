@@ -18,7 +18,7 @@ from export.pipeline import check_layout
 from export.report.sizes import network_counts
 from neuroseg.commands.console import show
 from neuroseg.config import Config
-from neuroseg.models import build_model, parameter_count
+from neuroseg.models import build, parameter_count
 
 
 def describe(config: Config, layout: str = "auto", delays: str = "relay") -> dict[str, Any]:
@@ -28,8 +28,8 @@ def describe(config: Config, layout: str = "auto", delays: str = "relay") -> dic
     """
     check_layout(layout)
     check_delays(delays)
-    model = build_model(config.model, config.data.classes)
-    flow = fold_norm(trace(model, (3, *config.data.size)))
+    model = build(config)
+    flow = fold_norm(trace(model, config.input_shape))
     check_spikes(flow)
     trained = lower(flow, layout)
     deployed, report = balance_delays(trained, delays)
@@ -37,7 +37,7 @@ def describe(config: Config, layout: str = "auto", delays: str = "relay") -> dic
     return {
         "schema_version": 1,
         "name": config.name,
-        "input": [3, *config.data.size],
+        "input": list(config.input_shape),
         "steps": config.model.steps,
         "delays": delays,
         "params": parameter_count(model),

@@ -65,7 +65,7 @@ def export_run(
     config, model = load_run(run)
     samples = load_samples(config, vectors, "--vectors")
     chip = target if board is None else board.chip
-    compiled = compile_module(model, (3, *config.data.size), layout=layout, delays=delays, target=chip)
+    compiled = compile_module(model, config.input_shape, layout=layout, delays=delays, target=chip)
     if board is not None:
         compiled = _held_against(
             compiled, board, config.name, None if force else f"{run / 'config.yaml'} --system {system}"

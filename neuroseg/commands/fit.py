@@ -54,7 +54,7 @@ def fit(
     return {
         "schema_version": 1,
         "name": config.name,
-        "input": [3, *config.data.size],
+        "input": list(config.input_shape),
         "steps": config.model.steps,
         "layout": layout,
         **{key: summary[key] for key in TAKEN},

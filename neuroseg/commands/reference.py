@@ -51,7 +51,7 @@ class Samples:
 
 def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples:
     """The first images of the test split; UsageError when it has fewer."""
-    items = dataset(config.data, "test")
+    items = dataset(config, "test")
     if not 1 <= count <= len(items):
         raise UsageError(
             f"{flag} {count} is out of range: the test split has {len(items)} images, at least 1 is needed."

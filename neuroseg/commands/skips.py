@@ -15,7 +15,7 @@ from export.passes.trace import trace
 from export.pipeline import check_layout
 from neuroseg.commands.console import progress, say, show
 from neuroseg.config import Config
-from neuroseg.models import build_model
+from neuroseg.models import build
 
 
 def skips(config: Config, layout: str = "auto", *, search: bool = False) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def skips(config: Config, layout: str = "auto", *, search: bool = False) -> dict
     return {
         "schema_version": 1,
         "name": config.name,
-        "input": [3, *config.data.size],
+        "input": list(config.input_shape),
         "neurons": graph.neurons(["lif"]),
         "ways": [way.to_json() for way in ways(graph)],
         "skips": [row.to_json() for row in rows],
@@ -40,7 +40,7 @@ def skips(config: Config, layout: str = "auto", *, search: bool = False) -> dict
 
 
 def _lowered(config: Config, layout: str) -> Graph:
-    flow = fold_norm(trace(build_model(config.model, config.data.classes), (3, *config.data.size)))
+    flow = fold_norm(trace(build(config), config.input_shape))
     check_spikes(flow)
     return lower(flow, layout)
 

@@ -20,7 +20,7 @@ from export.passes.trace import trace
 from neuroseg.commands.console import say, show
 from neuroseg.config import Config
 from neuroseg.data import SPLITS
-from neuroseg.models import build_model
+from neuroseg.models import build
 from neuroseg.train import SegmentationTask, evaluate, load_run
 from neuroseg.train import train as train_network
 
@@ -57,8 +57,8 @@ def is_first_process() -> bool:
 
 def integer_groups(config: Config) -> list[dict[str, FanIn]]:
     """Populations of a config's network that share one scale."""
-    model = build_model(config.model, config.data.classes)
-    return scale_groups(lower(fold_norm(trace(model, (3, *config.data.size)))))
+    model = build(config)
+    return scale_groups(lower(fold_norm(trace(model, config.input_shape))))
 
 
 def evaluate_run(run: Path, split: str, *, real: bool = False) -> dict[str, Any]:

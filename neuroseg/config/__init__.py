@@ -2,29 +2,32 @@
 
 name: demo
 data:  {name: digits, size: [32, 32], classes: 2, ...}
-model: {block: efs, widths: [8, 16, 24], ...}
+model: {family: mfs, block: efs, widths: [8, 16, 24], ...}
 train: {epochs: 10, ...}, or the name of a shipped schedule: paper-camvid
 """
 
+from neuroseg.config.data import AugmentConfig, CamVidConfig, DataConfig, DataSection, DigitsConfig, Inputs
 from neuroseg.config.load import dump_config, load_config, shipped_configs, shipped_schedules, validate
-from neuroseg.config.schema import (
-    AugmentConfig,
-    CamVidConfig,
-    Config,
-    DataConfig,
-    DigitsConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from neuroseg.config.models import DeepLabConfig, FcnConfig, KimConfig, MfsConfig, ModelConfig, ModelSection, UNetConfig
+from neuroseg.config.schema import Config
+from neuroseg.config.train import TrainConfig
 
 __all__ = [
     "AugmentConfig",
     "CamVidConfig",
     "Config",
     "DataConfig",
+    "DataSection",
+    "DeepLabConfig",
     "DigitsConfig",
+    "FcnConfig",
+    "Inputs",
+    "KimConfig",
+    "MfsConfig",
     "ModelConfig",
+    "ModelSection",
     "TrainConfig",
+    "UNetConfig",
     "dump_config",
     "load_config",
     "shipped_configs",

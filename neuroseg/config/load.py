@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from export.errors import UsageError
-from neuroseg.config.schema import AugmentConfig, CamVidConfig, Config, DigitsConfig, ModelConfig, TrainConfig
+from neuroseg.config.data import KINDS, AugmentConfig, data_name
+from neuroseg.config.models import FAMILIES, model_family
+from neuroseg.config.schema import Config
+from neuroseg.config.train import TrainConfig
 
-SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
-    "data": (DigitsConfig, CamVidConfig),
-    "model": (ModelConfig,),
-    "train": (TrainConfig,),
+# Section -> its kinds by tag; the first is what a section without a tag is.
+SECTIONS: dict[str, dict[str, type[BaseModel]]] = {
+    "data": {data_name(kind): kind for kind in KINDS},
+    "model": {model_family(kind): kind for kind in FAMILIES},
+    "train": {"": TrainConfig},
 }
+TAGS = {"data": "name", "model": "family"}
 
 
 def shipped_configs() -> list[str]:
@@ -121,45 +126,43 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _explain(problem: dict[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
-    tagged = location[:2] in (["data", "digits"], ["data", "camvid"])
-    data = location.pop(1) if tagged else ""  # which kind of data section it is; not a key
+    tagged = len(location) > 1 and location[0] in TAGS and location[1] in SECTIONS[location[0]]
+    kind = location.pop(1) if tagged else ""  # which kind of section it is; not a key
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        return _explain_unknown(location, data)
+        return _explain_unknown(location, kind)
     message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] in ("value_error", "data_name"):
+    if problem["type"] in ("value_error", "section_kind"):
         return f"{key}: {message}" if key else message
     return f"{key} = {problem['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
-def _explain_unknown(location: list[str], data: str) -> str:
+def _explain_unknown(location: list[str], kind: str) -> str:
     *parents, key = location
-    section = _section_type(parents, data)
+    section = _section_type(parents, kind)
     prefix = ".".join([*parents, ""])
     valid = [prefix + name for name in section.model_fields]
     # The right key in the wrong section comes before a similar one in this section.
     moved = [known for known in _all_keys() if known.rpartition(".")[2] == key and known != prefix + key]
     close = moved or [prefix + name for name in get_close_matches(key, section.model_fields, n=1)]
-    if moved and moved[0].startswith("data.") and data:
-        hint = f"data.name = {data} has {', '.join(valid)}"
+    if prefix + key in _all_keys() and kind:
+        hint = f"{prefix}{TAGS[parents[0]]} = {kind} has {', '.join(valid)}"
     else:
         hint = f"did you mean '{close[0]}'?" if close else f"valid keys are {', '.join(valid)}"
     return f"unknown key '{prefix}{key}'; {hint}"
 
 
-def _section_type(parents: list[str], data: str) -> type[BaseModel]:
+def _section_type(parents: list[str], kind: str) -> type[BaseModel]:
     if not parents:
         return Config
     if parents == ["data", "augment"]:
         return AugmentConfig
-    candidates = SECTIONS[parents[0]]
-    return next((c for c in candidates if c.model_fields.get("name") and _is_named(c, data)), candidates[0])
-
-
-def _is_named(section: type[BaseModel], data: str) -> bool:
-    return data in get_args(section.model_fields["name"].annotation)
+    kinds = SECTIONS[parents[0]]
+    return kinds.get(kind) or next(iter(kinds.values()))
 
 
 def _all_keys() -> list[str]:
-    nested = [f"{name}.{key}" for name, kinds in SECTIONS.items() for kind in kinds for key in kind.model_fields]
+    nested = [
+        f"{name}.{key}" for name, kinds in SECTIONS.items() for kind in kinds.values() for key in kind.model_fields
+    ]
     return list(dict.fromkeys([*Config.model_fields, *nested]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuroseg.config import ModelConfig
+from neuroseg.config import MfsConfig
 from neuroseg.models.blocks import Cell, ConvNorm
 from neuroseg.models.stages import (
     AttentionEncoder,
@@ -47,7 +47,7 @@ class MfsSeg(nn.Module):
     s 2^(scales - 1), else DataError. One scale is a plain network: no feature attention, no fusion, no transposed convolution.
     """
 
-    def __init__(self, config: ModelConfig, classes: int) -> None:
+    def __init__(self, config: MfsConfig, classes: int) -> None:
         super().__init__()
         self.scales = config.scales
         self.steps = config.steps
@@ -84,9 +84,9 @@ class MfsSeg(nn.Module):
             decoders[i] = self.get_submodule(f"decoder{i}")(decoders[i + 1], fused)
         return tuple(self.get_submodule(f"head{i}")(decoders[i]) for i in range(self.scales))
 
-    def spike_counts(self, logits: Tensor) -> Tensor:
+    def class_scores(self, logits: Tensor) -> Tensor:
         """Logits of a scale as what they come from: whole numbers of spikes (N, classes, H, W), 0 to T."""
-        return torch.round(logits * (self.steps / self.readout_gain))
+        return torch.round(logits * (self.steps / self.readout_gain)).long()
 
     def _encode(self, pixels: Tensor) -> list[Tensor]:
         image, end = self.encoder0(pixels)
@@ -97,10 +97,3 @@ class MfsSeg(nn.Module):
             image, end = self.get_submodule(f"encoder{i}")(smaller, above)
             encoders.append(end)
         return encoders
-
-
-def build_model(config: ModelConfig, classes: int, seed: int = 0) -> MfsSeg:
-    """The network of a config with random weights that depend on the seed alone; the caller's generator is untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MfsSeg(config, classes)

@@ -2,84 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from export.errors import DataError, UsageError
-from neuroseg.config import CamVidConfig, Config, DigitsConfig
-from neuroseg.data import SPLITS, Augment, CamVid, DigitsOnPhotos, Split
+from neuroseg.config import Config, DataSection
+from neuroseg.data import SPLITS, Split
+from neuroseg.data.opening import Ask, Item, SegmentationData, open_split
 
-DATA_FOLDER = "NEUROSEG_DATA"
 Key: TypeAlias = tuple[int, int]
-Item: TypeAlias = tuple[Tensor, Tensor]
 
 
-class SegmentationData(Protocol):
-    """A split: items (image (3, H, W) in [0, 1], mask (H', W')); masks of val and test may be larger than the images."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes, void aside."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Their names, in mask order."""
-
-    def __len__(self) -> int:
-        """Number of items."""
-
-    def __getitem__(self, index: int, /) -> Item:
-        """One item."""
-
-
-def dataset(
-    config: DigitsConfig | CamVidConfig, split: Split, *, training: bool = False, seed: int = 0
-) -> SegmentationData:
-    """The data set of a split.
-
-    training  with the config's random changes (drawn by `seed`), and masks of the images' size; else the items as they are,
-              and the labels of the files, which scores are against
-    """
-    if isinstance(config, CamVidConfig):
-        augment = Augment(**config.augment.model_dump()) if training and config.augment is not None else None
-        label_size = config.size if training and augment is None else None
-        root = data_folder(config.root)
-        return CamVid(
-            root, split, protocol=config.protocol, size=config.size, label_size=label_size, augment=augment, seed=seed
-        )
-    samples = {"train": config.train_samples, "val": config.val_samples, "test": config.test_samples}[split]
-    return DigitsOnPhotos(split, config.size, config.classes, samples, config.seed, config.digits_per_image)
-
-
-def data_folder(root: str) -> Path:
-    """Where a data set lies: an absolute path as it is, a relative one in $NEUROSEG_DATA, else in the current folder."""
-    path = Path(root).expanduser()
-    base = os.environ.get(DATA_FOLDER)
-    if path.is_absolute() or (base is None and path.is_dir()):
-        return path
-    if base is None:
-        raise DataError(
-            f"data folder '{root}' is not in the current folder, and {DATA_FOLDER} is not set. Set {DATA_FOLDER} to the "
-            f"folder that holds it, or say where it is: data.root=/path/to/{path.name}"
-        )
-    return Path(base) / path
+def dataset(config: Config, split: Split, *, training: bool = False) -> SegmentationData:
+    """The data set of a config's split; see `neuroseg.data.opening`."""
+    return open_split(config.data, Ask(split, training, config.train.seed, config.model.steps))
 
 
 def all_splits(config: Config) -> dict[Split, SegmentationData]:
     """All three splits, read and checked, the first for training; UsageError for a data section that cannot be had."""
     try:
         splits = {
-            split: dataset(config.data, split, training=split == "train", seed=config.train.seed) for split in SPLITS
+            split: dataset(config, split, training=split == "train") for split in SPLITS
         }
         for items in splits.values():
-            if isinstance(items, CamVid):
-                items.load()  # a wrong label is found now, not after an epoch
+            load = getattr(items, "load", None)
+            if load is not None:
+                load()  # a wrong label is found now, not after an epoch
     except DataError as error:
         raise UsageError(f"config section data: {error}") from None
     return splits
@@ -87,9 +39,9 @@ def all_splits(config: Config) -> dict[Split, SegmentationData]:
 
 def training_masks(config: Config) -> Tensor:
     """All masks of the training split (N, H, W) uint8, of the images' size and without random changes."""
-    data = config.data
-    plain = data.model_copy(update={"augment": None}) if isinstance(data, CamVidConfig) else data
-    items = dataset(plain, "train", training=True)
+    data: DataSection = config.data
+    plain = data.model_copy(update={"augment": None}) if "augment" in type(data).model_fields else data
+    items = open_split(plain, Ask("train", training=True, steps=config.model.steps))
     return torch.stack([items[i][1].to(torch.uint8) for i in range(len(items))])
 
 

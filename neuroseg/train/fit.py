@@ -21,10 +21,11 @@ from torch import Tensor
 from export.errors import NeurosegError, UsageError
 from neuroseg.config import Config
 from neuroseg.data import Split
-from neuroseg.models import build_model, parameter_count
+from neuroseg.data.opening import SegmentationData
+from neuroseg.models import build, parameter_count
 from neuroseg.models.quantize_aware import Groups
 from neuroseg.train.checkpoints import Checkpoints, read_state
-from neuroseg.train.data import SegmentationData, all_splits, dataset, loader, training_masks
+from neuroseg.train.data import all_splits, dataset, loader, training_masks
 from neuroseg.train.lines import EpochLines
 from neuroseg.train.loss import class_weights
 from neuroseg.train.run_folder import SCHEMA_VERSION, prepare_run, save_run
@@ -55,7 +56,7 @@ def train(
     if not (resume or restart):
         checkpoints.check_free()
     prepare_run(out)
-    model = build_model(config.model, config.data.classes, config.train.seed)
+    model = build(config, config.train.seed)
     task = SegmentationTask(model, config.train, _weights(config), groups)
     with _quiet_lightning():
         trainer = _trainer(config, out, checkpoints.callbacks())
@@ -82,7 +83,7 @@ def train(
 
 def evaluate(config: Config, task: SegmentationTask, split: Split) -> dict[str, Any]:
     """Scores and firing rates of a trained network on one split, by one process; nothing is written."""
-    items = dataset(config.data, split)
+    items = dataset(config, split)
     with _quiet_lightning():
         trainer = Trainer(
             accelerator="cpu" if config.train.accelerator == "cpu" else "auto",  # it may have been trained elsewhere

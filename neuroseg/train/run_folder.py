@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from export.errors import FileFormatError, UsageError
 from export.files import replacing, sha256
 from neuroseg.config import Config, dump_config, load_config
-from neuroseg.models import MfsSeg, build_model
+from neuroseg.models import build
 
 CONFIG, WEIGHTS, METRICS = "config.yaml", "weights.safetensors", "metrics.json"
 CHECKPOINTS, LOGS = "checkpoints", "tensorboard"
@@ -58,7 +58,7 @@ def _is_ours(out: Path) -> bool:
     return not names
 
 
-def save_run(out: Path, config: Config, model: MfsSeg, metrics: Mapping[str, Any]) -> None:
+def save_run(out: Path, config: Config, model: nn.Module, metrics: Mapping[str, Any]) -> None:
     """Write config, weights and metrics. All are whole before the first takes its place, and the metrics name the weights.
 
     Should the process be killed between the moves, `load_run` finds that the files do not belong together.
@@ -78,7 +78,7 @@ def save_run(out: Path, config: Config, model: MfsSeg, metrics: Mapping[str, Any
         report.write_text(json.dumps(bound, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def load_run(run: Path) -> tuple[Config, MfsSeg]:
+def load_run(run: Path) -> tuple[Config, Any]:
     """Config and trained network (eval mode, CPU) of a RUN folder.
 
     Raises UsageError when there is no such folder; FileFormatError naming the file and the tensor when something is missing,
@@ -93,7 +93,7 @@ def load_run(run: Path) -> tuple[Config, MfsSeg]:
                 f"'{run}' has no {name}: the training did not finish, or this is no run folder; train again"
             )
     config = load_config(run / CONFIG)
-    model = build_model(config.model, config.data.classes)
+    model = build(config)
     weights = _read_weights(run / WEIGHTS)
     _check_weights(run / WEIGHTS, weights, model.state_dict())
     _check_belonging(run)

@@ -15,7 +15,7 @@ from export.compute.floats import exact_floats
 from export.errors import NeurosegError
 from neuroseg.config import TrainConfig
 from neuroseg.metrics import SegmentationScores, class_map
-from neuroseg.models import MfsSeg, lifs
+from neuroseg.models import lifs
 from neuroseg.models.norm import Tdbn
 from neuroseg.models.quantize_aware import Groups, QuantizeAware
 from neuroseg.models.stages import Stream
@@ -38,6 +38,7 @@ def learning_rate_factor(settings: TrainConfig, step: int, steps_per_epoch: int)
 class SegmentationTask(LightningModule):
     """A network with its loss, optimiser and measures. Logs `train/loss`, `val/miou`, `val/pixel_accuracy`, firing rates.
 
+    model    a `SegmentationModel`
     weights  of the classes in the loss; None: all alike
     groups   populations that share a scale, for the quantisation-aware epochs
     """
@@ -45,7 +46,7 @@ class SegmentationTask(LightningModule):
     weights: Tensor
 
     def __init__(
-        self, model: MfsSeg, config: TrainConfig, weights: Tensor | None = None, groups: Groups | None = None
+        self, model: Any, config: TrainConfig, weights: Tensor | None = None, groups: Groups | None = None
     ) -> None:
         super().__init__()
         self.model = model
@@ -178,8 +179,8 @@ class SegmentationTask(LightningModule):
         images, mask = batch
         # Scores are of the network that is deployed.
         with exact_floats(), torch.autocast(self.device.type, enabled=False):
-            counts = self.model.spike_counts(self.model(images)[0])
-        self.scores.update(class_map(counts.long(), (mask.shape[-2], mask.shape[-1])), mask)
+            scores = self.model.class_scores(self.model(images)[0])
+        self.scores.update(class_map(scores, (mask.shape[-2], mask.shape[-1])), mask)
 
     def _begin_evaluation(self) -> None:
         self._share_statistics()

@@ -1,0 +1,67 @@
+"""The train section of a config."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from neuroseg.config.section import Count, Section, Seed
+
+
+class TrainConfig(Section):
+    """Adam.
+
+    epochs       passes over the training split
+    lr, weight_decay   Adam's, at the start
+    batch_size   images per step and device
+    class_weight_power  loss weight of class c is (median share of pixels / share of c) to this power: 0 weighs all pixels
+                 alike, 1 all classes. Rare classes need some: their neurons fall silent, and silence is no gradient
+    schedule     `cosine` to zero over all steps; `step`: lr times step_factor every step_epochs epochs; `constant`
+    warmup_epochs  epochs over which lr rises from zero
+    qat_epochs   the last epochs that train quantisation-aware: the folded weights are rounded to the chip's integers in the
+                 forward pass, and the statistics of the norms stand still. 0: never
+    val_every    epochs between validations; the weights kept are those of the best one
+    accelerator, devices, nodes, precision   Lightning's; several devices train by DDP. `auto` takes a GPU when there is one;
+                 16-mixed and bf16-mixed need one
+    activation_checkpointing   keep of each residual block only what enters it, and compute the rest again for the gradient:
+                 less memory, more time, the same result
+    workers      processes that load data
+    """
+
+    epochs: Count = 10
+    batch_size: Count = 16
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: Count = 200
+    step_factor: Annotated[float, Field(gt=0)] = 0.1
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    qat_epochs: Annotated[int, Field(ge=0)] = 0
+    val_every: Count = 1
+    seed: Seed = 0
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Count = 1
+    nodes: Count = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    activation_checkpointing: bool = False
+    workers: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainConfig:
+        if self.qat_epochs > self.epochs:
+            raise ValueError(f"qat_epochs = {self.qat_epochs} is more than epochs = {self.epochs}")
+        if self.val_every > self.epochs:
+            raise ValueError(
+                f"val_every = {self.val_every} is more than epochs = {self.epochs}: nothing would be validated"
+            )
+        last_validated = self.epochs // self.val_every * self.val_every
+        if self.qat_epochs and last_validated <= self.epochs - self.qat_epochs:
+            raise ValueError(
+                f"no validation falls into the last qat_epochs = {self.qat_epochs} of {self.epochs} epochs with "
+                f"val_every = {self.val_every}; use a val_every that divides {self.epochs}"
+            )
+        if self.accelerator == "cpu" and self.precision != "32-true":
+            raise ValueError(f"precision = {self.precision} needs a GPU; use 32-true, or accelerator = gpu")
+        return self
