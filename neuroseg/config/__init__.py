@@ -6,7 +6,8 @@ model: {family: mfs, block: efs, widths: [8, 16, 24], ...}
 train: {epochs: 10, ...}, or the name of a shipped schedule: paper-camvid
 """
 
-from neuroseg.config.data import AugmentConfig, CamVidConfig, DataConfig, DataSection, DigitsConfig, Inputs
+from neuroseg.config.data import CamVidConfig, DataConfig, DigitsConfig
+from neuroseg.config.data_section import AugmentConfig, DataSection, Inputs
 from neuroseg.config.load import dump_config, load_config, shipped_configs, shipped_schedules, validate
 from neuroseg.config.models import DeepLabConfig, FcnConfig, KimConfig, MfsConfig, ModelConfig, ModelSection, UNetConfig
 from neuroseg.config.schema import Config

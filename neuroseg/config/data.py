@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Tag
 
-from neuroseg.config.section import Count, Section, Seed, Share, Side
-
-InputKind: TypeAlias = Literal["image", "frames", "spikes"]
-Zoom = Annotated[float, Field(gt=0, le=4)]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a network reads.
-
-    channels  3 for colour, 1 for grey, 2 for the polarities of events
-    kind      image: real pixels, the same at every step; the host computes the first convolution
-              frames: real pixels, another frame at each step; the host's, too
-              spikes: 0 or 1 at each step; the first convolution is the chip's
-    """
-
-    channels: int = 3
-    kind: InputKind = "image"
-
-    def shape(self, size: tuple[int, int], steps: int) -> tuple[int, ...]:
-        """(C, H, W) of one image, (T, C, H, W) of frames or spikes."""
-        one = (self.channels, *size)
-        return one if self.kind == "image" else (steps, *one)
-
-
-class DataSection(Section):
-    """A data set. Subclasses are told apart by `name`; `size` is (height, width) of what the network gets.
-
-    task    what a network learns from it: `segmentation`, or `denoising`
-    inputs  what the network reads
-    """
-
-    task: ClassVar[Literal["segmentation", "denoising"]] = "segmentation"
-    size: tuple[Side, Side]
-
-    @property
-    def inputs(self) -> Inputs:
-        """Colour images, unless a data set says otherwise."""
-        return Inputs()
+from neuroseg.config.data_section import AugmentConfig, DataSection
+from neuroseg.config.section import Count, Seed, Side
 
 
 class DigitsConfig(DataSection):
@@ -66,28 +28,6 @@ class DigitsConfig(DataSection):
     val_samples: Count = 100
     test_samples: Count = 200
     seed: Seed = 0
-
-
-class AugmentConfig(Section):
-    """Changes to training images; image and mask move together.
-
-    flip        probability of a horizontal flip
-    scale       (smallest, largest) zoom; below 1 the frame is void
-    brightness, contrast, saturation, hue   strength of the colour jitter (torchvision's ColorShare)
-    """
-
-    flip: Share = 0.5
-    scale: tuple[Zoom, Zoom] = (1.0, 1.0)
-    brightness: Share = 0.0
-    contrast: Share = 0.0
-    saturation: Share = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-
-    @model_validator(mode="after")
-    def _ordered(self) -> AugmentConfig:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale {list(self.scale)} is in the wrong order; write the smaller zoom first")
-        return self
 
 
 class CamVidConfig(DataSection):

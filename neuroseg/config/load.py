@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from export.errors import UsageError
-from neuroseg.config.data import KINDS, AugmentConfig, data_name
+from neuroseg.config.data import KINDS, data_name
+from neuroseg.config.data_section import AugmentConfig
 from neuroseg.config.models import FAMILIES, model_family
 from neuroseg.config.schema import Config
 from neuroseg.config.train import TrainConfig
