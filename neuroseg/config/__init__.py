@@ -8,6 +8,14 @@ train: {epochs: 10, ...}, or the name of a shipped schedule: paper-camvid
 
 from neuroseg.config.data import CamVidConfig, DataConfig, DigitsConfig
 from neuroseg.config.data_section import AugmentConfig, DataSection, Inputs
+from neuroseg.config.event_data import (
+    Ddd17Config,
+    DrivingSection,
+    DsecConfig,
+    EventSection,
+    NMnistConfig,
+    SyntheticEventsConfig,
+)
 from neuroseg.config.load import dump_config, load_config, shipped_configs, shipped_schedules, validate
 from neuroseg.config.models import DeepLabConfig, FcnConfig, KimConfig, MfsConfig, ModelConfig, ModelSection, UNetConfig
 from neuroseg.config.schema import Config
@@ -19,14 +27,20 @@ __all__ = [
     "Config",
     "DataConfig",
     "DataSection",
+    "Ddd17Config",
     "DeepLabConfig",
     "DigitsConfig",
+    "DrivingSection",
+    "DsecConfig",
+    "EventSection",
     "FcnConfig",
     "Inputs",
     "KimConfig",
     "MfsConfig",
     "ModelConfig",
     "ModelSection",
+    "NMnistConfig",
+    "SyntheticEventsConfig",
     "TrainConfig",
     "UNetConfig",
     "dump_config",

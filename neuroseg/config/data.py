@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 from pydantic import Discriminator, Tag
 
 from neuroseg.config.data_section import AugmentConfig, DataSection
+from neuroseg.config.event_data import Ddd17Config, DsecConfig, NMnistConfig, SyntheticEventsConfig
 from neuroseg.config.section import Count, Seed, Side
 
 
@@ -51,7 +52,7 @@ class CamVidConfig(DataSection):
         return 11
 
 
-Kind: TypeAlias = DigitsConfig | CamVidConfig
+Kind: TypeAlias = DigitsConfig | CamVidConfig | SyntheticEventsConfig | NMnistConfig | Ddd17Config | DsecConfig
 KINDS: tuple[type[DataSection], ...] = get_args(Kind)
 
 
@@ -67,7 +68,12 @@ def _name_of(section: Any) -> Any:
 
 
 DataConfig: TypeAlias = Annotated[
-    Annotated[DigitsConfig, Tag("digits")] | Annotated[CamVidConfig, Tag("camvid")],
+    Annotated[DigitsConfig, Tag("digits")]
+    | Annotated[CamVidConfig, Tag("camvid")]
+    | Annotated[SyntheticEventsConfig, Tag("synthetic-events")]
+    | Annotated[NMnistConfig, Tag("n-mnist")]
+    | Annotated[Ddd17Config, Tag("ddd17")]
+    | Annotated[DsecConfig, Tag("dsec-semantic")],
     Discriminator(
         _name_of,
         custom_error_type="section_kind",
