@@ -47,10 +47,14 @@ CASES = [
     ((F64, F64), (2, 9, 3), QUARTER),
     ((F32,), (1, 7, 130), Neuron(1, 0.0, 2048, 1.0)),
     ((F32,), (3, 1, 1), Neuron(7, 1.0, 2048, 0.75)),
+    ((F32,), (1, 17, 5), Neuron(5, 0.25, 2048, 0.5, soft=True, triangle=True)),
+    ((F32, F32), (1, 13, 4), Neuron(4, 4055 / 4096, 4096, 1.0, soft=True, triangle=True)),
+    ((F64,), (1, 13, 4), Neuron(4, 0.25, 2048, 1.0, triangle=True)),
 ]
+FEW = [(0, 0, 1), (1, 0, 0), (2, 0, 0), (3, 1, 1), (4, 1, 0), (5, 0, 1), (8, 0, 1), (9, 0, 0), (10, 0, 1)]
 
 
-@pytest.mark.parametrize(("number", "same", "ties"), [(0, 0, 1), (1, 0, 0), (2, 0, 0), (3, 1, 1), (4, 1, 0), (5, 0, 1)])
+@pytest.mark.parametrize(("number", "same", "ties"), FEW)
 def test_every_kernel_equals_the_plain_one(interpreted, number: int, same: int, ties: int) -> None:
     interpreted(triton_checks.check_against_plain, *CASES[number], bool(same), bool(ties), 5)
 
@@ -73,7 +77,8 @@ def test_every_kernel_equals_the_plain_one_for_any_shape_and_neuron(interpreted,
     kept = data.draw(st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.integers(1, 4095).map(lambda i: i / 4096)))
     # The interpreter holds scalars in float32, a GPU in float64: 1 / width has to be exact there.
     width = data.draw(st.sampled_from([0.25, 0.5, 1.0, 2.0] if wide else [0.3, 0.75, 1.0, 2.0]))
-    neuron = Neuron(data.draw(st.integers(1, 6)), kept, data.draw(st.integers(1, 4095 * 64)), width)
+    kind = data.draw(st.tuples(st.booleans(), st.booleans()))
+    neuron = Neuron(data.draw(st.integers(1, 6)), kept, data.draw(st.integers(1, 4095 * 64)), width, *kind)
     same, ties, seed = data.draw(st.tuples(st.booleans(), st.booleans(), st.integers(0, 999)))
     interpreted(triton_checks.check_against_plain, tuple(dtypes), shape, neuron, same, ties, seed)
 
@@ -170,7 +175,11 @@ def test_every_kernel_compiles_for_hopper_without_fused_multiply_adds(patched) -
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("same", [False, True], ids=["currents", "constant"])
 @pytest.mark.parametrize("dtypes", [(F32,), (F16, F32, F16), (BF16, BF16), (F64, F64)])
-@pytest.mark.parametrize("neuron", [Neuron(5, 0.25, 2048, 1.0), Neuron(10, 0.3, 2048, 1.0)], ids=["quarter", "third"])
+@pytest.mark.parametrize(
+    "neuron",
+    [Neuron(5, 0.25, 2048, 1.0), Neuron(10, 0.3, 2048, 1.0), Neuron(6, 0.99, 4096, 1.0, soft=True, triangle=True)],
+    ids=["quarter", "third", "soft"],
+)
 def test_every_kernel_compiles_for_cards_since_2020(patched, capability, dtypes, neuron, same) -> None:
     check_compiled(compiled(patched, capability, dtypes, neuron, same))
 

@@ -55,6 +55,8 @@ cases = st.fixed_dictionaries(
         "kept": st.sampled_from(DECAYS),
         "v_th": st.integers(1, 100),
         "width": st.sampled_from((0.5, 1.0, 2.0)),
+        "soft": st.booleans(),
+        "triangle": st.booleans(),
         "keep": st.booleans(),
     }
 )
@@ -65,7 +67,7 @@ def drawn(case: dict, exact: bool) -> tuple[Terms, Neuron]:
     make = sixty_fourths if exact else normal
     shape = (count, 1 if case["constant"] else steps, positions, channels)
     terms = terms_of(tuple(make(*shape, seed=k) for k in range(case["count"])), exact)
-    return terms, Neuron(steps, case["kept"] / 4096, case["v_th"] * 64, case["width"])
+    return terms, Neuron(steps, case["kept"] / 4096, case["v_th"] * 64, case["width"], case["soft"], case["triangle"])
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,11 +98,12 @@ def test_gradients_and_their_sums_agree_with_plain_torch_in_float64(case):
         assert_near(ours, reference)
 
 
+@pytest.mark.parametrize("kind", [(False, False), (True, True)], ids=["hard", "soft"])
 @pytest.mark.parametrize("keep", [False, True])
-def test_large_tensors_on_several_threads_give_the_same(keep):
+def test_large_tensors_on_several_threads_give_the_same(keep, kind):
     terms, neuron = (
         terms_of((sixty_fourths(*LARGE), sixty_fourths(*LARGE, seed=1)), exact=True),
-        Neuron(4, 0.25, 2048, 1.0),
+        Neuron(4, 0.25, 2048, 1.0, *kind),
     )
     assert terms.values[0].numel() > SMALL
     spikes, currents = COMPILED.fire(terms, neuron, keep)

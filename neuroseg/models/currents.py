@@ -153,7 +153,7 @@ def tensor_of(x: Tensor | Currents) -> Tensor:
 
 def statistics_of(raw: Tensor, eps: float) -> Statistics:
     """Mean and variance of a tensor's channels over everything else."""
-    rows = _rows(raw.detach())
+    rows = as_rows(raw.detach())
     mean, var = kernels_for(rows).statistics(rows)
     return Statistics(mean, var, eps, of_batch=True)
 
@@ -166,12 +166,12 @@ class _Sum(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         ctx.norms = norms
         terms = _terms(inputs, norms)
-        return _like(kernels_for(*terms.values).summed(terms), inputs[0])
+        return as_maps(kernels_for(*terms.values).summed(terms), inputs[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, rows = ctx.saved_tensors, _rows(grad)
+        inputs, rows = ctx.saved_tensors, as_rows(grad)
         terms = _terms(inputs, ctx.norms)
         sums = kernels_for(*terms.values).products(terms, rows)
         own = rows.data_ptr() != grad.data_ptr()  # a copy: nobody else reads it
@@ -191,7 +191,7 @@ class _Fire(torch.autograd.Function):
         assert raw is not None
         spikes, total = kernels_for(*terms.values).fire(terms, neuron, keep)
         fired = spikes.unflatten(2, raw.shape[-2:]).permute(0, 1, 4, 2, 3)
-        return (fired,) if total is None else (fired, _like(total, raw))
+        return (fired,) if total is None else (fired, as_maps(total, raw))
 
     @staticmethod
     @once_differentiable
@@ -201,8 +201,8 @@ class _Fire(torch.autograd.Function):
         first = terms.values[0]
         kernels = kernels_for(*terms.values)
         shape = first.shape[0], neuron.steps, *first.shape[2:]
-        to_spikes = first.new_zeros(shape) if to_spikes is None else _rows(to_spikes)
-        to_total = None if to_total is None else _rows(to_total)
+        to_spikes = first.new_zeros(shape) if to_spikes is None else as_rows(to_spikes)
+        to_total = None if to_total is None else as_rows(to_total)
         gradients = kernels.backward(terms, neuron, to_spikes, to_total)
         needed = ctx.needs_input_grad[-len(inputs) :]
         return (None, None, None, *_to_terms(inputs, ctx.norms, terms, gradients, True, needed))
@@ -236,7 +236,7 @@ def _to_terms(
         elif needed[3 * k]:
             to_raw = grad.to(raw.dtype, copy=given_away)
             given_away = True
-        yield None if to_raw is None else _like(to_raw, raw)
+        yield None if to_raw is None else as_maps(to_raw, raw)
         yield to_gain
         yield None if shift is None else total.to(shift.dtype, copy=True)
 
@@ -259,7 +259,7 @@ def _terms(inputs: tuple[Tensor | None, ...], norms: Norms) -> Terms:
     for k, norm in enumerate(norms):
         raw, gain, shift = inputs[3 * k : 3 * k + 3]
         assert raw is not None
-        rows = _rows(raw)
+        rows = as_rows(raw)
         channels, dtype = rows.shape[-1], torch.promote_types(rows.dtype, torch.float32)
         scale = torch.ones(channels, dtype=dtype, device=rows.device)
         offset = torch.zeros_like(scale) if shift is None else shift.to(dtype)
@@ -272,13 +272,13 @@ def _terms(inputs: tuple[Tensor | None, ...], norms: Norms) -> Terms:
     return Terms(tuple(values), torch.stack(scales), torch.stack(shifts).sum(0))
 
 
-def _rows(x: Tensor) -> Tensor:
+def as_rows(x: Tensor) -> Tensor:
     """(N, T, C, H, W), or (N, C, H, W) with T = 1, -> contiguous (N, T, H W, C): no copy where it is channels last."""
     x = x if x.ndim == 5 else x.unsqueeze(1)
     return x.permute(0, 1, 3, 4, 2).contiguous().flatten(2, 3)
 
 
-def _like(rows: Tensor, raw: Tensor | None) -> Tensor:
+def as_maps(rows: Tensor, raw: Tensor | None) -> Tensor:
     """(N, T, H W, C) -> the axes of `raw`, channels last in memory."""
     assert raw is not None
     x: Tensor = rows.unflatten(2, raw.shape[-2:]).permute(0, 1, 4, 2, 3)

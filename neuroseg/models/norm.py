@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,69 @@ from neuroseg.models.currents import Currents, Statistics, Term, statistics_of, 
 MOMENTUM = 0.1  # share of the newest batch in the running statistics, torch's default
 
 
-class Tdbn(nn.Module):
+class Norm(nn.Module, ABC):
+    """What batch norms of spiking networks share: running statistics for evaluation.
+
+    They are a plain average over the first batches, an exponential one from then on, so that even a network trained for a
+    few batches is not evaluated with the values it started from.
+
+    shape     of the statistics: (C,), or (T, C)
+    frozen    True: training, too, uses the running statistics and leaves them alone
+    tracking  False while a part of the network is computed a second time
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    batches: Tensor
+    frozen = False
+    tracking = True
+
+    def __init__(self, shape: tuple[int, ...], eps: float) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_var", torch.ones(shape))
+        self.register_buffer("batches", torch.zeros(()))
+        self.eps = eps
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether the next values are normed by their own statistics."""
+        return self.training and not self.frozen
+
+    def known(self) -> Statistics:
+        """The running statistics. Copies: another training batch may change the buffers before the way back through this one."""
+        return Statistics(self.running_mean.clone(), self.running_var.clone(), self.eps, of_batch=False)
+
+    @torch.no_grad()
+    def track(self, seen: Statistics, count: int) -> None:
+        """Take the statistics of a batch of `count` values each into the running ones."""
+        if not self.tracking:
+            return
+        self.batches += 1
+        share = self.batches.reciprocal().clamp_(min=MOMENTUM)
+        self.running_mean.lerp_(seen.mean.to(self.running_mean), share)
+        self.running_var.lerp_(seen.var.to(self.running_var) * (count / (count - 1)), share)  # unbiased
+
+    @abstractmethod
+    def forward(self, x: Tensor | Currents) -> Tensor | Currents:
+        """Normalised currents."""
+
+    @abstractmethod
+    def affine(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(gain, shift, running mean, sqrt(running var + eps)), each (C,), float64, differentiable: what folds."""
+
+
+def check_count(count: int, channels: int, shape: tuple[int, ...]) -> None:
+    """Raise DataError while a norm trains on fewer than two values per channel: they have no variance."""
+    if count < 2:
+        raise DataError(
+            f"a norm of {channels} channels trains on currents of shape {shape}: {count} values per channel, at least 2 are "
+            f"needed for a variance. Use a larger batch or larger images (an incomplete last batch can be dropped), or call "
+            f"`eval()` first"
+        )
+
+
+class Tdbn(Norm):
     """Threshold-dependent batch norm: statistics per channel over batch, space and time (MFS-Seg, section 3).
 
         y = gain alpha v_th (x - mean) / sqrt(var + eps) + shift
@@ -24,59 +87,28 @@ class Tdbn(nn.Module):
                    Tensor in, tensor out; `Currents` in, `Currents` out
     gain           initial value of the trained factor; small for the last norm of a residual path (their Proposition 1)
 
-    frozen         True: training, too, uses the running statistics and leaves them alone
-
-    Running statistics for evaluation: a plain average over the first batches, an exponential one from then on, so that even
-    a network trained for a few batches is not evaluated with the values it started from.
-
     Raises DataError while training on fewer than two values per channel: they have no variance.
     """
 
-    running_mean: Tensor
-    running_var: Tensor
-    batches: Tensor
-    frozen = False
-    tracking = True  # False while a part of the network is computed a second time
-
     def __init__(self, channels: int, v_th: float, *, alpha: float = 1.0, gain: float = 1.0, eps: float = 1e-5) -> None:
-        super().__init__()
+        super().__init__((channels,), eps)
         self.gain = nn.Parameter(torch.full((channels,), gain))
         self.shift = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-        self.register_buffer("batches", torch.zeros(()))
         self.scale = alpha * v_th
-        self.eps = eps
 
     def forward(self, x: Tensor | Currents) -> Tensor | Currents:
         """Normalised currents, not yet computed where x is not; while training, by the statistics of this batch."""
         raw = tensor_of(x)
-        gain = self.gain * self.scale
-        if self.frozen or not self.training:
-            # Copies: another training batch may change the buffers before the way back through this one.
-            known = Statistics(self.running_mean.clone(), self.running_var.clone(), self.eps, of_batch=False)
-            normed = Currents((Term(raw, gain, self.shift, known),))
-        else:
-            count = raw.numel() // max(1, raw.shape[-3])
-            if count < 2:
-                raise DataError(
-                    f"a norm of {len(gain)} channels trains on currents of shape {tuple(raw.shape)}: {count} values per "
-                    f"channel, at least 2 are needed for a variance. Use a larger batch or larger images (an incomplete "
-                    f"last batch can be dropped), or call `eval()` first"
-                )
-            seen = statistics_of(raw, self.eps)
-            normed = Currents((Term(raw, gain, self.shift, seen),))
-            self._track(seen, count)
+        statistics = self._seen(raw) if self.of_batch else self.known()
+        normed = Currents((Term(raw, self.gain * self.scale, self.shift, statistics),))
         return normed if isinstance(x, Currents) else normed.tensor()
 
-    @torch.no_grad()
-    def _track(self, seen: Statistics, count: int) -> None:
-        if not self.tracking:
-            return
-        self.batches += 1
-        share = self.batches.reciprocal().clamp_(min=MOMENTUM)
-        self.running_mean.lerp_(seen.mean.to(self.running_mean), share)
-        self.running_var.lerp_(seen.var.to(self.running_var) * (count / (count - 1)), share)  # unbiased
+    def _seen(self, raw: Tensor) -> Statistics:
+        count = raw.numel() // max(1, raw.shape[-3])
+        check_count(count, len(self.gain), tuple(raw.shape))
+        seen = statistics_of(raw, self.eps)
+        self.track(seen, count)
+        return seen
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(gain with alpha v_th in it, shift, running mean, sqrt(running var + eps)), each (C,), float64."""
@@ -98,7 +130,7 @@ class Tdbn(nn.Module):
 @contextmanager
 def seen_before(module: nn.Module) -> Iterator[None]:
     """Within: the norms of a module leave their running statistics alone, since they have had this batch already."""
-    norms = [norm for norm in module.modules() if isinstance(norm, Tdbn)]
+    norms = [norm for norm in module.modules() if isinstance(norm, Norm)]
     for norm in norms:
         norm.tracking = False
     try:

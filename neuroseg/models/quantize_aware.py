@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from export.errors import QuantizeError
 from neuroseg.models.blocks import ConvNorm
 from neuroseg.models.neuron import Lif
-from neuroseg.models.norm import Tdbn
+from neuroseg.models.norm import Norm
 from neuroseg.models.quantized import BIAS_RANGE, V_TH_LIMIT, WEIGHT_RANGE
 
 
@@ -49,7 +49,7 @@ class QuantizeAware:
     def start(self) -> None:
         """From now on the forward pass is in integers."""
         for module in self.model.modules():
-            if isinstance(module, Tdbn):
+            if isinstance(module, Norm):
                 module.frozen = True
         self.active = True
         self.update()

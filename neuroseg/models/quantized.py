@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +109,8 @@ def _quantize_neuron(model: nn.Module, name: str, mantissa: int) -> None:
             f"neuron '{name}': threshold mantissa {mantissa} lies outside [1, {V_TH_LIMIT - 1}], where SLAYER's float32 "
             f"threshold equals the chip's; choose a smaller weight scale for this population"
         )
-    new = Lif(mantissa / WEIGHT_UNIT, 1.0 - old.v_decay / 4096, old.width, old.steps).to(old.device).eval()
+    kind: dict[str, Any] = {"reset": old.reset, "surrogate": old.surrogate}
+    new = Lif(mantissa / WEIGHT_UNIT, 1.0 - old.v_decay / 4096, old.width, old.steps, **kind).to(old.device).eval()
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, new)
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from export.compute.floats import exact_floats
 from neuroseg.models.neuron import Lif
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
-from neuroseg.models.wiring import And, MaxPool
+
+POPULATIONS = ("lif", "and", "max_pool", "spike_source")  # what the compiler makes a population of, by `describe`
 
 
 def lifs(model: nn.Module) -> dict[str, Lif]:
@@ -24,8 +25,14 @@ def lifs(model: nn.Module) -> dict[str, Lif]:
 
 
 def spiking(model: nn.Module) -> dict[str, nn.Module]:
-    """Everything that the compiler makes a population of: neurons, and the gates (AND, OR) between them."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Lif | And | MaxPool)}
+    """Everything that the compiler makes a population of: neurons, gates (AND, OR) between them, spikes of the host."""
+    return {name: module for name, module in model.named_modules() if _op(module) in POPULATIONS}
+
+
+def _op(module: nn.Module) -> str | None:
+    """What a module says that it does."""
+    describe: Any = getattr(module, "describe", None)
+    return None if describe is None else str(describe()["op"])
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Kernels of the training path: the sums, norms and neurons between two convolutions, fused; one set for each device.
 
     currents  x[t] = sum over k of scale[k] y_k[t] + shift
-    neurons   v[t] = trunc(kept v[t-1] (1 - s[t-1])) + trunc(4096 x[t]),   s[t] = v[t] > v_th      (membrane in 1/4096)
+    neurons   v[t] = trunc(kept r[t-1]) + trunc(4096 x[t]),   s[t] = v[t] > v_th      (membrane in 1/4096)
+              r = v (1 - s) with hard reset, v - v_th s with soft reset
 
 `kernels_for` chooses the set: `compiled` (numba) for float32 and float64 on a CPU, Triton's on CUDA where it runs
 (`triton_choice`), `plain` (torch) for everything else.
@@ -30,13 +31,17 @@ class Neuron:
     steps  T, time steps
     kept   fraction of the membrane that stays for the next step, a multiple of 1/4096
     v_th   threshold, an integer in units of 1/4096; a neuron spikes above it, not at it
-    width  width of the rectangle surrogate, in units of the membrane (not 1/4096)
+    width  width of the surrogate, in units of the membrane (not 1/4096): the rectangle's, or half the triangle's
+    soft   after a spike the threshold is subtracted from the membrane; else the membrane is set to zero
+    triangle   the surrogate is a triangle of area 1 around the threshold; else a rectangle
     """
 
     steps: int
     kept: float
     v_th: int
     width: float
+    soft: bool = False
+    triangle: bool = False
 
     def state_dtype(self, currents: torch.dtype) -> torch.dtype:
         """What holds the membrane exactly, for currents of that dtype.
@@ -86,11 +91,14 @@ class Kernels(Protocol):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient of x and its sums per channel, for the norms.
 
-        The membrane is computed anew from the terms. Back-propagation through time with the rectangle of width a (MFS-Seg,
-        section 3; truncation passes the gradient through; v and v_th in real units here):
+        The membrane is computed anew from the terms. Back-propagation through time with a surrogate of width a (truncation
+        passes the gradient through; v and v_th in real units here):
 
-            h(v) = 1/a (|v - v_th| <= a/2)
-            dL/dv[t] = dL/ds[t] h(v[t]) + dL/dv[t+1] kept (1 - s[t] - v[t] h(v[t]))
+            h(v) = 1/a (|v - v_th| <= a/2)           the rectangle (MFS-Seg, section 3), or
+                   1/a max(0, 1 - |v - v_th| / a)    the triangle (Kim et al. 2022, equation 6, with a = v_th)
+            dL/dv[t] = dL/ds[t] h(v[t]) + dL/dv[t+1] kept k,
+                   k = 1 - s[t] - v[t] h(v[t])       hard reset: the gradient also goes through the spike that resets
+                   k = 1                             soft reset: what is subtracted counts as a constant (Kim et al.)
             dL/dx[t] = dL/dv[t] + grad_currents[t];   summed over t where x is the same at every step
 
         grad_spikes (N, T, P, C) and grad_currents (N, Ti, P, C) have the dtype of the spikes and of x.

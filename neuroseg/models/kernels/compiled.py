@@ -53,7 +53,8 @@ class CompiledKernels:
         kept, v_th, state = _neuron(neuron, first_value.dtype)
         space = np.empty((CHUNKS, shift.shape[0]), state)
         out = _flat(spikes), _optional(currents, first_value)
-        _split(spikes, lambda first, last: loops.fire(values, scale, shift, kept, v_th, *out, space, first, last))
+        given = values, scale, shift, kept, v_th, neuron.soft
+        _split(spikes, lambda first, last: loops.fire(*given, *out, space, first, last))
         return spikes, currents
 
     def backward(
@@ -66,7 +67,8 @@ class CompiledKernels:
         kept, v_th, state = _neuron(neuron, first_value.dtype)
         sums = np.zeros((CHUNKS, 1 + len(values), shift.shape[0]))
         space = np.empty((CHUNKS, neuron.steps, shift.shape[0]), state)
-        given = scale.dtype.type(neuron.width), _flat(grad_spikes), _optional(grad_currents, first_value)
+        kind = scale.dtype.type(neuron.width), neuron.soft, neuron.triangle
+        given = kind, _flat(grad_spikes), _optional(grad_currents, first_value)
         out = _flat(grad), sums, space
         _split(
             grad_spikes,

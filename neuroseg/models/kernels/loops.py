@@ -90,11 +90,12 @@ def add_up(values, scale, shift, currents, chunks, first, last):
 
 
 @_compiled
-def fire(values, scale, shift, kept, v_th, spikes, currents, space, first, last):
+def fire(values, scale, shift, kept, v_th, soft, spikes, currents, space, first, last):
     """Spikes (N, T, L), and where `currents` is not empty x (N, Ti, L).
 
     values          K arrays (N, Ti, L);  scale (K, tile), shift (tile,)
     kept, v_th      scalars of the state's type;  space (chunks, tile) of that type, for the membrane
+    soft            the threshold is subtracted after a spike
     """
     count, steps, length = spikes.shape
     chunks, tile = space.shape
@@ -110,18 +111,26 @@ def fire(values, scale, shift, kept, v_th, spikes, currents, space, first, last)
         for t in range(steps):
             s = spikes[n, t, start : start + size]
             if len(values) == 1 and not same and currents.shape[0] == 0:
-                _fire_on(values[0][n, t, start : start + size], scale[0], shift, v, kept, v_th, s)
+                _fire_on(values[0][n, t, start : start + size], scale[0], shift, v, kept, v_th, soft, s)
                 continue
             if t == 0 or not same:
                 _add_terms(values, scale, shift, n, t, start, x)
                 if currents.shape[0] > 0:
                     _copy(x, currents[n, t, start : start + size])
-            _fire_on(x, ones, zeros, v, kept, v_th, s)
+            _fire_on(x, ones, zeros, v, kept, v_th, soft, s)
 
 
 @_compiled
-def _fire_on(y, factor, offset, v, kept, v_th, s):
+def _fire_on(y, factor, offset, v, kept, v_th, soft, s):
     """Spikes s of one step on the currents factor y + offset; v becomes the membrane after the reset."""
+    if soft:
+        for j in range(y.shape[0]):
+            x = offset[j] + factor[j] * y[j]
+            u = np.trunc(v[j] * kept) + np.trunc(x * UNIT)
+            fires = u > v_th
+            s[j] = ONE if fires else ZERO
+            v[j] = u - v_th if fires else u
+        return
     for j in range(y.shape[0]):
         x = offset[j] + factor[j] * y[j]
         u = np.trunc(v[j] * kept) + np.trunc(x * UNIT)
@@ -131,11 +140,11 @@ def _fire_on(y, factor, offset, v, kept, v_th, s):
 
 
 @_compiled
-def backward(values, scale, shift, kept, v_th, width, grad_spikes, grad_currents, grad, sums, space, first, last):
+def backward(values, scale, shift, kept, v_th, kind, grad_spikes, grad_currents, grad, sums, space, first, last):
     """grad (N, Ti, L) = dL/dx, and sums[chunk] (1 + K, tile) += its sum and those of its products with each term.
 
     grad_spikes     (N, T, L);  grad_currents (N, Ti, L), or empty for none
-    width           of the surrogate, scalar of the values' type;  sums float64
+    kind            (width of the surrogate, scalar of the values' type; soft reset?; triangle?);  sums float64
     space           (chunks, T, tile) of the state's type, for the membrane
     """
     count, steps, length = grad_spikes.shape
@@ -152,10 +161,10 @@ def backward(values, scale, shift, kept, v_th, width, grad_spikes, grad_currents
             for t in range(steps):
                 if t == 0 or not same:
                     _add_terms(values, scale, shift, n, t, start, x)
-                _step(space[first, max(0, t - 1), :size], space[first, t, :size], x, t == 0, kept, v_th)
+                _step(space[first, max(0, t - 1), :size], space[first, t, :size], x, t == 0, kept, v_th, kind[1])
             g[:] = 0
             for t in range(steps - 1, -1, -1):
-                _through_time(g, space[first, t, :size], grad_spikes[n, t, start : start + size], kept, v_th, width)
+                _through_time(g, space[first, t, :size], grad_spikes[n, t, start : start + size], kept, v_th, kind)
                 to_x = grad[n, 0 if same else t, start : start + size]
                 if same and t < steps - 1:
                     _add(g, to_x)
@@ -171,11 +180,16 @@ def backward(values, scale, shift, kept, v_th, width, grad_spikes, grad_currents
 
 
 @_compiled
-def _step(before, now, x, from_rest, kept, v_th):
+def _step(before, now, x, from_rest, kept, v_th, soft):
     """The membrane before its reset, from what it was a step before."""
     if from_rest:
         for j in range(x.shape[0]):
             now[j] = np.trunc(x[j] * UNIT)
+        return
+    if soft:
+        for j in range(x.shape[0]):
+            rest = before[j] - v_th if before[j] > v_th else before[j]
+            now[j] = np.trunc(x[j] * UNIT) + np.trunc(rest * kept)
         return
     for j in range(x.shape[0]):
         rest = np.trunc(before[j] * kept)
@@ -183,10 +197,19 @@ def _step(before, now, x, from_rest, kept, v_th):
 
 
 @_compiled
-def _through_time(g, v, grad_spikes, kept, v_th, width):
+def _through_time(g, v, grad_spikes, kept, v_th, kind):
     """g = dL/dv[t] from g = dL/dv[t + 1]; zero where nothing comes after."""
+    width, soft, triangle = kind
     half, height = width * HALF, ONE / width
-    for j in range(g.shape[0]):
+    if soft or triangle:
+        for j in range(g.shape[0]):
+            real = v[j] / UNIT
+            far = abs(real - v_th / UNIT)
+            slope = max(ZERO, ONE - far * height) * height if triangle else (height if far <= half else ZERO)
+            decay = kept if soft else (ZERO if v[j] > v_th else kept) - kept * real * slope
+            g[j] = grad_spikes[j] * slope + g[j] * decay
+        return
+    for j in range(g.shape[0]):  # hard reset and rectangle, on their own: the usual ones
         real = v[j] / UNIT
         slope = height if abs(real - v_th / UNIT) <= half else ZERO
         decay = (ZERO if v[j] > v_th else kept) - kept * real * slope

@@ -39,9 +39,9 @@ class PlainKernels:
         x = _currents(terms)
         state, spikes = _membrane(x, neuron)
         v = (state / STATE_UNIT).to(x.dtype)
-        slope = ((v - neuron.v_th / STATE_UNIT).abs() <= neuron.width / 2).to(x.dtype) / neuron.width
+        slope = _slope((v - neuron.v_th / STATE_UNIT).abs(), neuron)
         grad = grad_spikes.to(x.dtype) * slope
-        through_time = neuron.kept * (1 - spikes.to(x.dtype) - v * slope)
+        through_time = neuron.kept * (torch.ones_like(v) if neuron.soft else 1 - spikes.to(x.dtype) - v * slope)
         for t in range(neuron.steps - 2, -1, -1):
             grad[:, t] += grad[:, t + 1] * through_time[:, t]
         if x.shape[1] != neuron.steps:
@@ -69,8 +69,17 @@ def _membrane(x: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
     v = arriving.expand(-1, neuron.steps, -1, -1).clone()
     for t in range(1, neuron.steps):
         before = v[:, t - 1]
-        v[:, t] += (before * neuron.kept * (before <= neuron.v_th)).trunc()
+        silent = before <= neuron.v_th
+        rest = torch.where(silent, before, before - neuron.v_th) if neuron.soft else before * silent
+        v[:, t] += (rest * neuron.kept).trunc()
     return v, v > neuron.v_th
+
+
+def _slope(distance: Tensor, neuron: Neuron) -> Tensor:
+    """The surrogate, from the membrane's distance to the threshold, both in real units."""
+    if neuron.triangle:
+        return (1 - distance / neuron.width).clamp(min=0) / neuron.width
+    return (distance <= neuron.width / 2).to(distance.dtype) / neuron.width
 
 
 KERNELS: Kernels = PlainKernels()

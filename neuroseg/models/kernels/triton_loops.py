@@ -49,9 +49,10 @@ def _sum_of_terms(values, scale, shift, at, inside, channel, exists, C: tl.const
 
 
 @triton.jit
-def _next_membrane(v, x, kept, v_th):
+def _next_membrane(v, x, kept, v_th, SOFT: tl.constexpr):
     """v[t] before its reset, from v[t - 1] before its reset."""
-    return tl.where(v > v_th, 0.0, _truncated(v * kept)) + _truncated(x.to(v.dtype) * UNIT)
+    after_reset = tl.where(v > v_th, v - v_th if SOFT else 0.0, v)
+    return _truncated(after_reset * kept) + _truncated(x.to(v.dtype) * UNIT)
 
 
 @triton.jit(do_not_specialize=["positions", "v_th"])
@@ -68,6 +69,7 @@ def fire(
     STEPS: tl.constexpr,
     SAME: tl.constexpr,  # Ti is 1
     KEEP: tl.constexpr,
+    SOFT: tl.constexpr,  # reset
     STATE: tl.constexpr,  # dtype of the membrane
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -83,19 +85,25 @@ def fire(
             x, _ = _sum_of_terms(values, scale, shift, given + t * length, inside, channel, exists, C)
             if KEEP:
                 tl.store(currents + given + t * length, x, mask=inside)
-        v = _next_membrane(v, x, kept_state, v_th_state)
+        v = _next_membrane(v, x, kept_state, v_th_state, SOFT)
         spike = tl.where(v > v_th_state, 1.0, 0.0).to(spikes.dtype.element_ty)
         tl.store(spikes + fired + t * length, spike, mask=inside)
 
 
 @triton.jit
-def _through_time(g, v, grad_spikes, kept, v_th, half, height):
+def _through_time(g, v, grad_spikes, constants, SOFT: tl.constexpr, TRIANGLE: tl.constexpr):
     """g = dL/dv[t] from g = dL/dv[t + 1], of the dtype of the currents; zero where nothing comes after."""
+    kept, v_th, half, height = constants
     real = (v * (1 / UNIT)).to(g.dtype)
     threshold = (v_th * (1 / UNIT)).to(g.dtype)
-    slope = tl.where(tl.abs(real - threshold) <= half, height, 0.0)
-    spike = (v > v_th).to(g.dtype)
-    return grad_spikes.to(g.dtype) * slope + g * (kept.to(g.dtype) * (1.0 - spike - real * slope))
+    if TRIANGLE:
+        slope = tl.maximum(1.0 - tl.abs(real - threshold) * height, 0.0) * height
+    else:
+        slope = tl.where(tl.abs(real - threshold) <= half, height, 0.0)
+    through = kept.to(g.dtype)
+    if not SOFT:
+        through = through * (1.0 - (v > v_th).to(g.dtype) - real * slope)
+    return grad_spikes.to(g.dtype) * slope + g * through
 
 
 @triton.jit
@@ -111,6 +119,7 @@ def _membranes(
     C: tl.constexpr,
     STEPS: tl.constexpr,
     SAME: tl.constexpr,
+    SOFT: tl.constexpr,
 ):
     """v of every step before its reset, and the values of the terms as they were read, of every step that has its own."""
     scale, shift, kept, v_th = constants
@@ -120,7 +129,7 @@ def _membranes(
         if t == 0 or not SAME:
             x, read = _sum_of_terms(values, scale, shift, given + t * length, inside, channel, exists, C)
             held = held + (read,)
-        v = _next_membrane(v, x, kept, v_th)
+        v = _next_membrane(v, x, kept, v_th, SOFT)
         membranes = membranes + (v,)
     return membranes, held
 
@@ -143,6 +152,8 @@ def backward(
     STEPS: tl.constexpr,
     SAME: tl.constexpr,
     MORE: tl.constexpr,
+    SOFT: tl.constexpr,
+    TRIANGLE: tl.constexpr,
     STATE: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -156,7 +167,7 @@ def backward(
     half_width, height_here = tl.cast(half, dtype), tl.cast(height, dtype)
     rest = tl.full((ROWS, COLUMNS), 0.0, STATE)
     constants = (scale, shift, kept_state, v_th_state)
-    membranes, held = _membranes(values, constants, rest, given, length, inside, channel, exists, C, STEPS, SAME)
+    membranes, held = _membranes(values, constants, rest, given, length, inside, channel, exists, C, STEPS, SAME, SOFT)
     g = tl.full((ROWS, COLUMNS), 0.0, dtype)
     total = tl.full((ROWS, COLUMNS), 0.0, dtype)
     products = ()
@@ -164,7 +175,8 @@ def backward(
         products = products + (tl.full((ROWS, COLUMNS), 0.0, dtype),)
     for t in tl.static_range(STEPS - 1, -1, -1):
         arriving = tl.load(grad_spikes + fired + t * length, mask=inside, other=0.0)
-        g = _through_time(g, membranes[t], arriving, kept_state, v_th_state, half_width, height_here)
+        constants_of_time = (kept_state, v_th_state, half_width, height_here)
+        g = _through_time(g, membranes[t], arriving, constants_of_time, SOFT, TRIANGLE)
         total += g
         if t == 0 or not SAME:
             to_x = total if SAME else g

@@ -75,6 +75,7 @@ class TritonKernels:
         given = grad_spikes.contiguous(), grad if grad_currents is None else grad_currents.contiguous()
         numbers = positions, float(neuron.kept), int(neuron.v_th), neuron.width / 2, 1.0 / neuron.width
         constants = {**tile, **_neuron(neuron, scale.dtype, given_steps), "MORE": grad_currents is not None}
+        constants["TRIANGLE"] = neuron.triangle
         _launch(loops.backward, grid, (values, scale, shift, *given, grad, sums, *numbers), constants)
         total = sums.sum(0)
         return grad, total[0], total[1:]
@@ -108,7 +109,7 @@ def _power_of_two(value: int) -> int:
 
 def _neuron(neuron: Neuron, currents: torch.dtype, given_steps: int) -> dict[str, Any]:
     state = DTYPES[neuron.state_dtype(currents)]
-    return {"STEPS": neuron.steps, "SAME": given_steps != neuron.steps, "STATE": state}
+    return {"STEPS": neuron.steps, "SAME": given_steps != neuron.steps, "SOFT": neuron.soft, "STATE": state}
 
 
 def _launch(kernel: Any, grid: tuple[int, int], arguments: tuple[Any, ...], constants: Mapping[str, Any]) -> None:
