@@ -8,6 +8,14 @@ from pydantic import Discriminator, Tag
 
 from neuroseg.config.data_section import AugmentConfig, DataSection
 from neuroseg.config.event_data import Ddd17Config, DsecConfig, NMnistConfig, SyntheticEventsConfig
+from neuroseg.config.image_data import (
+    CamSeqConfig,
+    DenoiseConfig,
+    DriveConfig,
+    IsbiEmConfig,
+    MnistCifarConfig,
+    VocConfig,
+)
 from neuroseg.config.section import Count, Seed, Side
 
 
@@ -52,7 +60,20 @@ class CamVidConfig(DataSection):
         return 11
 
 
-Kind: TypeAlias = DigitsConfig | CamVidConfig | SyntheticEventsConfig | NMnistConfig | Ddd17Config | DsecConfig
+Kind: TypeAlias = (
+    DigitsConfig
+    | CamVidConfig
+    | CamSeqConfig
+    | DriveConfig
+    | IsbiEmConfig
+    | MnistCifarConfig
+    | VocConfig
+    | DenoiseConfig
+    | SyntheticEventsConfig
+    | NMnistConfig
+    | Ddd17Config
+    | DsecConfig
+)
 KINDS: tuple[type[DataSection], ...] = get_args(Kind)
 
 
@@ -70,6 +91,12 @@ def _name_of(section: Any) -> Any:
 DataConfig: TypeAlias = Annotated[
     Annotated[DigitsConfig, Tag("digits")]
     | Annotated[CamVidConfig, Tag("camvid")]
+    | Annotated[CamSeqConfig, Tag("camseq01")]
+    | Annotated[DriveConfig, Tag("drive")]
+    | Annotated[IsbiEmConfig, Tag("isbi-em")]
+    | Annotated[MnistCifarConfig, Tag("mnist-cifar10")]
+    | Annotated[VocConfig, Tag("voc2012")]
+    | Annotated[DenoiseConfig, Tag("denoise")]
     | Annotated[SyntheticEventsConfig, Tag("synthetic-events")]
     | Annotated[NMnistConfig, Tag("n-mnist")]
     | Annotated[Ddd17Config, Tag("ddd17")]

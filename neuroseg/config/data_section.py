@@ -43,6 +43,11 @@ class DataSection(Section):
     size: tuple[Side, Side]
 
     @property
+    def train_size(self) -> tuple[int, int]:
+        """(height, width) of what the network gets in training: `size`, unless it is trained on patches."""
+        return self.size
+
+    @property
     def inputs(self) -> Inputs:
         """Colour images, unless a data set says otherwise."""
         return Inputs()
@@ -52,11 +57,17 @@ class AugmentConfig(Section):
     """Changes to training images; image and mask move together.
 
     flip        probability of a horizontal flip
+    vertical_flip   probability of a flip from top to bottom
+    quarter_turns   turn by 0, 90, 180 or 270 degrees, each as likely; pictures must be square
+    rotate      largest turn in degrees, either way; the corners are void
     scale       (smallest, largest) zoom; below 1 the frame is void
     brightness, contrast, saturation, hue   strength of the colour jitter (torchvision's ColorShare)
     """
 
     flip: Share = 0.5
+    vertical_flip: Share = 0.0
+    quarter_turns: bool = False
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: tuple[Zoom, Zoom] = (1.0, 1.0)
     brightness: Share = 0.0
     contrast: Share = 0.0

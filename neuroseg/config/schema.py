@@ -26,12 +26,13 @@ class Config(Section):
     @model_validator(mode="after")
     def _size_divides(self) -> Config:
         multiple = self.model.multiple
-        for side in self.data.size:
-            if side % multiple:
-                below = side // multiple * multiple
-                raise ValueError(
-                    f"data.size: {side} is not a multiple of {multiple}, which {self.model.why_multiple} "
-                    f"need{'' if ' and ' in self.model.why_multiple else 's'}; "
-                    f"use {f'{below} or ' if below else ''}{below + multiple}"
-                )
+        for key, size in (("size", self.data.size), ("patch", self.data.train_size)):
+            for side in size:
+                if side % multiple:
+                    below = side // multiple * multiple
+                    raise ValueError(
+                        f"data.{key}: {side} is not a multiple of {multiple}, which {self.model.why_multiple} "
+                        f"need{'' if ' and ' in self.model.why_multiple else 's'}; "
+                        f"use {f'{below} or ' if below else ''}{below + multiple}"
+                    )
         return self
