@@ -1,6 +1,9 @@
-"""Measures of segmentation quality, shared by training and parity."""
+"""Measures of segmentations and of images, shared by training, studies and parity."""
 
 from neuroseg.data import VOID
+from neuroseg.metrics.boundary import BoundaryF, boundary_f
+from neuroseg.metrics.foreground import foreground_scores
+from neuroseg.metrics.images import ImageScores, psnr, ssim
 from neuroseg.metrics.scores import MiouPerImage, SegmentationScores
 from neuroseg.metrics.segmentation import (
     class_map,
@@ -16,15 +19,21 @@ from neuroseg.metrics.segmentation import (
 
 __all__ = [
     "VOID",
+    "BoundaryF",
+    "ImageScores",
     "MiouPerImage",
     "SegmentationScores",
+    "boundary_f",
     "class_map",
     "confusion_matrix",
     "confusion_per_image",
+    "foreground_scores",
     "image_mious",
     "iou_per_class",
     "miou",
     "miou_per_image",
     "pixel_accuracy",
     "pixel_agreement",
+    "psnr",
+    "ssim",
 ]

@@ -38,13 +38,13 @@ def confusion_matrix(predicted: ClassMap, truth: ClassMap, classes: int) -> Tens
 
     Raises DataError for maps of different shape and for classes outside 0 .. classes - 1.
     """
-    guess, true, known = _checked(predicted, truth, classes)
+    guess, true, known = checked_maps(predicted, truth, classes)
     return multiclass_confusion_matrix(guess[known], true[known], num_classes=classes, validate_args=False)
 
 
 def confusion_per_image(predicted: ClassMap, truth: ClassMap, classes: int) -> Tensor:
     """The same image by image: pixels (N, classes, classes) int64; their sum over N is `confusion_matrix`."""
-    guess, true, known = _checked(predicted, truth, classes)
+    guess, true, known = checked_maps(predicted, truth, classes)
     counts = [
         multiclass_confusion_matrix(g[k], t[k], num_classes=classes, validate_args=False)
         for g, t, k in zip(guess, true, known, strict=True)
@@ -99,7 +99,7 @@ def pixel_agreement(left: ClassMap, right: ClassMap) -> float:
     return float(np.mean(np.asarray(left) == np.asarray(right)))
 
 
-def _checked(predicted: ClassMap, truth: ClassMap, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+def checked_maps(predicted: ClassMap, truth: ClassMap, classes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Predicted and true maps, int64, and which pixels are not void; DataError for maps that do not fit."""
     guess, true = torch.as_tensor(predicted).long(), torch.as_tensor(truth).long()
     if guess.shape != true.shape:
