@@ -195,7 +195,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(cli, run, bu
     (tmp_path / "file").write_text("")
     for work in ("parity.run_side", "exporting.compile_module"):
         monkeypatch.setattr(f"neuroseg.commands.{work}", lambda *_, **__: pytest.fail("work began"))
-    monkeypatch.setattr("neuroseg.train.fit.build_model", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr("neuroseg.train.fit.build", lambda *_: pytest.fail("work began"))
     place = tmp_path / "file" / "below"
     for arguments in (("train", "mfs-tiny"), ("export", run), ("simulate", bundle)):
         code, _, err = cli(*arguments, "--out", place)

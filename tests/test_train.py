@@ -25,8 +25,9 @@ from neuroseg.config import Config, load_config
 from neuroseg.metrics import VOID, class_map, confusion_matrix, miou
 from neuroseg.models import build_model, lifs, record_spikes
 from neuroseg.train import dataset, evaluate, load_run, train
-from neuroseg.train.loss import class_weights, multi_scale_loss
-from neuroseg.train.task import SegmentationTask, learning_rate_factor
+from neuroseg.train.loss import class_weights, multi_scale_loss, pixel_counts
+from neuroseg.train.optimiser import learning_rate_factor
+from neuroseg.train.task import SegmentationTask
 
 CHILD = """
 import sys
@@ -155,7 +156,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("neuroseg.train.fit.build_model", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr("neuroseg.train.fit.build", lambda *_: pytest.fail("training began"))
     with pytest.raises(UsageError, match="output folder .* cannot be written.*--out"):
         train(load_config("mfs-tiny"), tmp_path / "file" / "run")
 
@@ -273,10 +274,10 @@ def test_a_run_folder_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None
 
 
 def test_class_weights_balance_by_median_frequency_and_void_counts_nowhere() -> None:
-    masks = torch.tensor([[[0, 0, 0, 0, 1, 1, 2, VOID, VOID]]])
-    assert class_weights(masks, 4, 1.0).tolist() == pytest.approx([0.5, 1.0, 2.0, 1.0])
-    assert class_weights(masks, 4, 0.5).tolist() == pytest.approx([0.5**0.5, 1.0, 2.0**0.5, 1.0])
-    assert class_weights(masks, 4, 0.0).tolist() == [1.0, 1.0, 1.0, 1.0]
+    counts = pixel_counts([torch.tensor([[[0, 0, 0, 0, 1, 1, 2, VOID, VOID]]])], 4)
+    assert class_weights(counts, 1.0).tolist() == pytest.approx([0.5, 1.0, 2.0, 1.0])
+    assert class_weights(counts, 0.5).tolist() == pytest.approx([0.5**0.5, 1.0, 2.0**0.5, 1.0])
+    assert class_weights(counts, 0.0).tolist() == [1.0, 1.0, 1.0, 1.0]
 
 
 def test_weights_make_mistakes_in_a_rare_class_cost_more() -> None:

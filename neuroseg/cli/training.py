@@ -80,18 +80,21 @@ def train(
         show_scores(f"trained to {out}", metrics)
 
 
-@app.command("eval", epilog="Example: neuroseg eval runs/first --split val --json")
+@app.command("eval", epilog="Example: neuroseg eval runs/first --split val --boundary 2 --json")
 def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     real: Annotated[bool, typer.Option("--real", help="In real numbers, also if it was trained for integers.")] = False,
+    boundary: Annotated[
+        float | None, typer.Option(help="Also score boundaries (F) within this many pixels, such as 2.", min=0)
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Scores of trained weights: mIoU, accuracy, IoU per class, firing rate of every population."""
+    """Scores of trained weights: mIoU or PSNR, IoU per class, firing rate of every population, operations, energy."""
     from neuroseg.commands.console import put_json
     from neuroseg.commands.training import evaluate_run, show_rates, show_scores
 
-    scores = evaluate_run(run, split, real=real)
+    scores = evaluate_run(run, split, real=real, boundary=boundary)
     if json:
         put_json(scores)
     else:

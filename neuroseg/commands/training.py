@@ -13,15 +13,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from export.bundle import check_outside
 from export.errors import UsageError
-from export.passes.fold_norm import fold_norm
-from export.passes.lower import lower
 from export.passes.quantize import FanIn, scale_groups
-from export.passes.trace import trace
+from export.pipeline import lower_module
 from neuroseg.commands.console import say, show
+from neuroseg.commands.costs import costs
 from neuroseg.config import Config
 from neuroseg.data import SPLITS
 from neuroseg.models import build
-from neuroseg.train import SegmentationTask, evaluate, load_run
+from neuroseg.train import Task, evaluate, load_run, task_of
 from neuroseg.train import train as train_network
 
 ARITHMETIC = {"integer": "the chip's integers", "real": "real numbers; export rounds them to 8 bits"}
@@ -33,7 +32,7 @@ def train_config(config: Config, out: Path, *, resume: bool = False, restart: bo
     groups = integer_groups(config) if config.train.qat_epochs else None
     several = config.train.devices * config.train.nodes > 1
     with _quiet_standard_output() if several else nullcontext():
-        return train_network(config, out, groups=groups, resume=resume, restart=restart)
+        return train_network(config, out, groups=groups, account=costs, resume=resume, restart=restart)
 
 
 @contextmanager
@@ -58,40 +57,98 @@ def is_first_process() -> bool:
 def integer_groups(config: Config) -> list[dict[str, FanIn]]:
     """Populations of a config's network that share one scale."""
     model = build(config)
-    return scale_groups(lower(fold_norm(trace(model, config.input_shape))))
+    return scale_groups(lower_module(model, config.input_shape).graph)
 
 
-def evaluate_run(run: Path, split: str, *, real: bool = False) -> dict[str, Any]:
+def evaluate_run(run: Path, split: str, *, real: bool = False, boundary: float | None = None) -> dict[str, Any]:
     """Scores of a RUN's weights on one split (JSON-ready): with the chip's integers if that is how it was trained.
 
-    real  in real numbers in any case
+    real      in real numbers in any case
+    boundary  tolerance in pixels at which the boundaries are scored, too
     """
+    check_split(split)
+    config, model = load_run(run)
+    task = evaluation_task(config, model, real=real, boundary=boundary)
+    scores = evaluate(config, task, split)
+    return {"name": config.name, **scores, **costs(config, scores)}
+
+
+def check_split(split: str) -> None:
+    """UsageError for a split that there is not."""
     if split not in SPLITS:
         raise UsageError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}.")
-    config, model = load_run(run)
+
+
+def evaluation_task(config: Config, model: Any, *, real: bool = False, boundary: float | None = None) -> Task:
+    """The task that scores a trained network: in the chip's integers if its last epochs were, unless `real`."""
     groups = integer_groups(config) if config.train.qat_epochs and not real else None
-    task = SegmentationTask(model, config.train, groups=groups)
+    task = task_of(config, model, groups, boundary=boundary)
     if groups is not None:
         task.compute_in_integers()
-    return {"name": config.name, **evaluate(config, task, split)}
+    return task
 
 
 def show_scores(title: str, scores: dict[str, Any]) -> None:
     """What a training or an evaluation measured, as tables."""
+    segmentation = scores["task"] == "segmentation"
     rows = [
         ("arithmetic", ARITHMETIC[scores["arithmetic"]]),
-        ("data-set mIoU", f"{scores['miou']:.4f}"),
-        ("pixel accuracy", f"{scores['pixel_accuracy']:.4f}"),
-        ("mIoU per image (MFS-Seg's definition, not comparable)", f"{scores['miou_per_image']:.4f}"),
-        ("mean firing rate", f"{scores['firing_rate']:.3f}"),
+        *(_segmentation_rows(scores) if segmentation else _denoising_rows(scores)),
+        ("mean firing rate", "no neurons" if scores["firing_rate"] is None else f"{scores['firing_rate']:.3f}"),
         ("parameters", f"{scores['parameters']:,}"),
+        *_cost_rows(scores),
     ]
+    if scores["padded_images"]:
+        rows.append(("images padded to the network's multiple, and cropped back", f"{scores['padded_images']}"))
     if "train_time_s" in scores:
+        best = f"mIoU {scores['best_val_miou']:.4f}" if segmentation else f"PSNR {scores['best_val_psnr']:.2f} dB"
         rows += [
-            ("best epoch", f"{scores['best_epoch']} of {scores['epochs']} (val mIoU {scores['best_val_miou']:.4f})"),
+            ("best epoch", f"{scores['best_epoch']} of {scores['epochs']} (val {best})"),
             ("seconds", f"{scores['train_time_s']:.0f}"),
         ]
     show(f"{title}, {scores['split']} split, {scores['samples']} images", ("what", "value"), rows)
+    if segmentation:
+        _show_classes(scores)
+
+
+def _segmentation_rows(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("data-set mIoU", f"{scores['miou']:.4f}"),
+        ("pixel accuracy", f"{scores['pixel_accuracy']:.4f}"),
+        ("mIoU per image (MFS-Seg's definition, not comparable)", f"{scores['miou_per_image']:.4f}"),
+    ]
+    for name, value in scores.get("foreground", {}).items():
+        if name != "accuracy":  # of two classes it is the pixel accuracy
+            rows.append((f"{name} of '{scores['class_names'][1]}'", _figure(value)))
+    if "boundary" in scores:
+        boundary = scores["boundary"]
+        rows.append((f"boundary F within {boundary['tolerance_px']:g} pixels", _figure(boundary["f"])))
+    return rows
+
+
+def _denoising_rows(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("PSNR, noisy -> denoised", f"{_figure(scores['input_psnr_db'], 2)} -> {_figure(scores['psnr_db'], 2)} dB"),
+        ("SSIM, noisy -> denoised", f"{_figure(scores['input_ssim'])} -> {_figure(scores['ssim'])}"),
+    ]
+
+
+def _cost_rows(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    if "energy" not in scores:
+        return []
+    spiking, ann = scores["energy"]["energy_j"], scores["energy"]["ann_energy_j"]
+    told = f"{1e3 * ann:.4g} mJ" if spiking is None else f"{1e3 * spiking:.4g} mJ (as an ANN {1e3 * ann:.4g} mJ)"
+    return [
+        ("multiply-accumulates per step", f"{scores['macs_per_step']:,} (host: {scores['host_macs']:,})"),
+        ("energy per image by the papers' arithmetic, 45 nm", told),
+    ]
+
+
+def _figure(value: float | None, digits: int = 4) -> str:
+    return "none" if value is None else f"{value:.{digits}f}"
+
+
+def _show_classes(scores: dict[str, Any]) -> None:
     if scores["protocol"] == "paper" and scores["split"] == "test":
         say("protocol 'paper': the test split is the val split, on which the best epoch was chosen, as the paper does.")
     iou = [
@@ -102,7 +159,9 @@ def show_scores(title: str, scores: dict[str, Any]) -> None:
 
 
 def show_rates(scores: dict[str, Any]) -> None:
-    """Firing rate of every population."""
+    """Firing rate of every population, if there is one."""
+    if not scores["firing_rates"]:
+        return
     show("spikes per neuron and step", ("population", "firing rate"), list(scores["firing_rates"].items()))
     silent = [name for name, rate in scores["firing_rates"].items() if not rate]
     if silent:

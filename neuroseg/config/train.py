@@ -10,13 +10,16 @@ from neuroseg.config.section import Count, Section, Seed
 
 
 class TrainConfig(Section):
-    """Adam.
+    """How a network is trained.
 
+    optimizer    adam, or rmsprop (PyTorch's, without momentum)
     epochs       passes over the training split
-    lr, weight_decay   Adam's, at the start
+    lr, weight_decay   the optimiser's, at the start
     batch_size   images per step and device
     class_weight_power  loss weight of class c is (median share of pixels / share of c) to this power: 0 weighs all pixels
                  alike, 1 all classes. Rare classes need some: their neurons fall silent, and silence is no gradient
+    multi_scale  false: the loss of the largest class map alone; the others stay, without weight (an ablation of MFS-Seg)
+    denoising_loss   of denoising data sets: l1, the mean of |output - noise|, or mse, of its square
     schedule     `cosine` to zero over all steps; `step`: lr times step_factor every step_epochs epochs; `constant`
     warmup_epochs  epochs over which lr rises from zero
     qat_epochs   the last epochs that train quantisation-aware: the folded weights are rounded to the chip's integers in the
@@ -29,11 +32,14 @@ class TrainConfig(Section):
     workers      processes that load data
     """
 
+    optimizer: Literal["adam", "rmsprop"] = "adam"
     epochs: Count = 10
     batch_size: Count = 16
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
+    multi_scale: bool = True
+    denoising_loss: Literal["l1", "mse"] = "l1"
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     step_epochs: Count = 200
     step_factor: Annotated[float, Field(gt=0)] = 0.1

@@ -22,14 +22,15 @@ ELSEWHERE = ("accelerator", "workers")  # where a run computes may change; what 
 class LatestBest(ModelCheckpoint):
     """Of several epochs with the best value, the last: early epochs often tie at "all background".
 
+    best_by      name of the validation score, of which more is better
     first_epoch  epochs before this one do not count: a network in real numbers is no rival of one in integers
     """
 
-    def __init__(self, folder: Path, first_epoch: int, every: int) -> None:
+    def __init__(self, folder: Path, best_by: str, first_epoch: int, every: int) -> None:
         super().__init__(
             folder,
             "best",
-            monitor="val/miou",
+            monitor=f"val/{best_by}",
             mode="max",
             every_n_epochs=every,
             save_on_train_epoch_end=True,
@@ -59,14 +60,17 @@ class LatestBest(ModelCheckpoint):
 
 
 class Checkpoints:
-    """The checkpoint folder of one run. With several processes only the first one writes."""
+    """The checkpoint folder of one run. With several processes only the first one writes.
 
-    def __init__(self, out: Path, config: Config) -> None:
+    best_by  name of the validation score that chooses the best epoch
+    """
+
+    def __init__(self, out: Path, config: Config, best_by: str) -> None:
         self.folder = out / FOLDER
         self.config = config
         settings = config.train
         first = settings.epochs - settings.qat_epochs if settings.qat_epochs else 0
-        self._best = LatestBest(self.folder, first, settings.val_every)
+        self._best = LatestBest(self.folder, best_by, first, settings.val_every)
         self._last = ModelCheckpoint(
             self.folder, "last", save_on_train_epoch_end=True, enable_version_counter=False, every_n_epochs=1
         )
@@ -87,7 +91,7 @@ class Checkpoints:
 
     @property
     def best_score(self) -> float:
-        """Its validation mIoU."""
+        """Its validation score."""
         assert self._best.best_model_score is not None
         return float(self._best.best_model_score)
 

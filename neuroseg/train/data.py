@@ -15,6 +15,7 @@ from neuroseg.data import SPLITS, Split
 from neuroseg.data.opening import Ask, Item, SegmentationData, open_split
 
 Key: TypeAlias = tuple[int, int]
+KEPT_BYTES = 2 * 1024**3  # of one split, in each process
 
 
 def dataset(config: Config, split: Split, *, training: bool = False) -> SegmentationData:
@@ -25,9 +26,7 @@ def dataset(config: Config, split: Split, *, training: bool = False) -> Segmenta
 def all_splits(config: Config) -> dict[Split, SegmentationData]:
     """All three splits, read and checked, the first for training; UsageError for a data section that cannot be had."""
     try:
-        splits = {
-            split: dataset(config, split, training=split == "train") for split in SPLITS
-        }
+        splits = {split: dataset(config, split, training=split == "train") for split in SPLITS}
         for items in splits.values():
             load = getattr(items, "load", None)
             if load is not None:
@@ -37,36 +36,53 @@ def all_splits(config: Config) -> dict[Split, SegmentationData]:
     return splits
 
 
-def training_masks(config: Config) -> Tensor:
-    """All masks of the training split (N, H, W) uint8, of the images' size and without random changes."""
+def training_masks(config: Config) -> Iterator[Tensor]:
+    """Masks (H, W) of the training split, one after the other, of the inputs' size and without random changes."""
     data: DataSection = config.data
     plain = data.model_copy(update={"augment": None}) if "augment" in type(data).model_fields else data
     items = open_split(plain, Ask("train", training=True, steps=config.model.steps))
-    return torch.stack([items[i][1].to(torch.uint8) for i in range(len(items))])
+    return (items[i][1] for i in range(len(items)))
+
+
+def changes_by_epoch(items: SegmentationData) -> bool:
+    """Whether items are other ones in each epoch: augmented, or drawn anew as a data set's `per_epoch` says (noise, patches).
+
+    Such data sets take (epoch, index) as a key; the item depends on nothing else.
+    """
+    return getattr(items, "augment", None) is not None or bool(getattr(items, "per_epoch", False))
 
 
 class Drawn(Dataset[Item]):
-    """A data set whose items are asked for by (epoch, index): the epoch matters to those with augmentation only."""
+    """A data set whose items are asked for by (epoch, index): the epoch matters to those that change (`changes_by_epoch`).
+
+    Others are computed once and kept, as far as `KEPT_BYTES` go: a large data set is read again in each epoch.
+    """
 
     def __init__(self, items: SegmentationData) -> None:
         self.items = items
-        self.augmented = getattr(items, "augment", None) is not None
+        self.changing = changes_by_epoch(items)
         self._kept: dict[int, Item] = {}
+        self._room = KEPT_BYTES
 
     def __len__(self) -> int:
         """Number of items."""
         return len(self.items)
 
     def __getitem__(self, key: Key) -> Item:
-        """One item. Those that never change are computed once."""
+        """One item."""
         epoch, index = key
-        if self.augmented:
-            augmented: Any = self.items
-            item: Item = augmented[(epoch, index)]
+        if self.changing:
+            changing: Any = self.items
+            item: Item = changing[(epoch, index)]
             return item
-        if index not in self._kept:
-            self._kept[index] = self.items[index]
-        return self._kept[index]
+        if index in self._kept:
+            return self._kept[index]
+        item = self.items[index]
+        size = sum(part.nbytes for part in item)
+        if size <= self._room:
+            self._kept[index] = item
+            self._room -= size
+        return item
 
 
 class EpochSampler(Sampler[Key]):
@@ -102,16 +118,21 @@ class EpochSampler(Sampler[Key]):
 
 
 def loader(config: Config, items: SegmentationData, *, shuffle: bool, rank: int, processes: int) -> DataLoader[Item]:
-    """Batches of one split for one of several processes."""
+    """Batches of one split for one of several processes; one image at a time where images are of their own sizes."""
     sampler = EpochSampler(len(items), config.train.seed, shuffle=shuffle, rank=rank, processes=processes)
     if not len(sampler):
         raise UsageError(f"{len(items)} images cannot be shared by {processes} processes; use fewer devices or nodes")
     workers = config.train.workers if shuffle else 0  # what is scored stays in memory
     return DataLoader(
         Drawn(items),
-        config.train.batch_size,
+        1 if not shuffle and _whole_images(config, items) else config.train.batch_size,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="forkserver" if workers else None,  # torch's threads do not survive a fork
     )
+
+
+def _whole_images(config: Config, items: SegmentationData) -> bool:
+    """Whether a split that is scored holds images as they are in the files, while training sees patches."""
+    return config.data.task == "denoising" or tuple(items[0][0].shape[-2:]) != config.data.train_size
