@@ -15,9 +15,9 @@ from export.errors import NeurosegError, UsageError
 
 # In the order of use; a command that is not listed comes last.
 ORDER = (
-    *("demo", "describe", "skips", "fit", "train", "eval"),
+    *("demo", "data", "describe", "skips", "fit", "train", "eval"),
     *("export", "map", "report", "verify"),
-    *("simulate", "parity", "ladder", "hw", "doctor-env"),
+    *("simulate", "parity", "ladder", "study", "tables", "hw", "doctor-env"),
 )
 
 
