@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ MIN_SIDE = 16  # pixels of an image: below, a digit of a third of it cannot be r
 MIN_BOX = 10  # pixels of a digit's box: the 8 of the source and a margin of 1
 _BOX_SHARE = (10 / 8 / 3, 10 / 8 * 2 / 3)  # of the image's shorter side: the digit itself takes a third to two thirds
 _MAX_ZOOM = 3.0  # photo pixels per image pixel
-_INK_AT = 0.4  # interpolated ink above which a pixel belongs to the digit
+INK_AT = 0.4  # interpolated ink above which a pixel belongs to the digit
 _EDGE = 0.4  # width, in interpolated ink, of the digit's soft edge
 _MIN_CONTRAST = 0.3  # luma between the ink and the mean of what it covers
 _INK_CANDIDATES = 16
@@ -119,7 +120,7 @@ class DigitsOnPhotos(Dataset[tuple[Tensor, Tensor]]):
             raise IndexError(f"item {index} of {self.samples}: use 0 to {self.samples - 1}")
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
         region = self.sources.regions[rng.integers(len(self.sources.regions))]
-        crop = _crop(rng, region, self.size)
+        crop = random_crop(rng, region, self.size)
         flip = bool(rng.integers(2))
         rows, columns = self.grid
         cells = rng.permutation(rows * columns)[: self.digits_per_image]
@@ -173,7 +174,7 @@ def _grid(size: tuple[int, int], digits: int) -> tuple[int, int]:
     return rows, columns
 
 
-def _crop(rng: np.random.Generator, region: Region, size: tuple[int, int]) -> Region:
+def random_crop(rng: np.random.Generator, region: Region, size: tuple[int, int]) -> Region:
     """A random window of the image's aspect within a region: 1 to 3 photo pixels per pixel, fewer for large images."""
     largest = min(region.height / size[0], region.width / size[1])
     zoom = rng.uniform(min(1.0, largest), min(_MAX_ZOOM, largest))
@@ -194,16 +195,26 @@ def _background(recipe: Recipe, size: tuple[int, int]) -> NDArray[np.float32]:
 
 def _paint(image: NDArray[np.float32], glyph: Glyph) -> NDArray[np.bool_]:
     """Paint a digit into (H, W, 3), in place; return which pixels (side, side) of its box are inked."""
-    source, _ = sources.glyphs()
-    smooth = Image.fromarray(np.pad(source[glyph.digit], 1)).resize((glyph.side,) * 2, Image.Resampling.BICUBIC)
-    level = np.asarray(smooth, dtype=np.float32)
-    inked: NDArray[np.bool_] = level > _INK_AT
+    level = ink_level(glyph.digit, glyph.side)
+    inked: NDArray[np.bool_] = level > INK_AT
     box = image[glyph.top : glyph.top + glyph.side, glyph.left : glyph.left + glyph.side]
-    opacity = np.clip((level - _INK_AT) / _EDGE + 0.5, 0, 1)[..., None]
+    opacity = ink_opacity(level)[..., None]
     ink = _ink(glyph, box[inked].mean(axis=0))
     box *= 1 - opacity
     box += opacity * ink  # in this form float32 cannot round above 1
     return inked
+
+
+def ink_level(digit: int, side: int) -> NDArray[np.float32]:
+    """A digit, index in `load_digits`, with a margin of one of its 10 parts, smoothly enlarged: (side, side), about [0, 1]."""
+    source, _ = sources.glyphs()
+    smooth = Image.fromarray(np.pad(source[digit], 1)).resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(smooth, dtype=np.float32)
+
+
+def ink_opacity(level: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """How much of what is behind the ink it covers, 0 to 1: one half where the digit ends, at INK_AT."""
+    return np.clip((level - INK_AT) / _EDGE + 0.5, 0, 1)
 
 
 def _ink(glyph: Glyph, covered: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -193,7 +193,9 @@ def _aedat4(path: Path) -> tuple[Events, Size]:
         events = read_aedat4(str(path))
     except ValueError as error:
         raise DataError(f"'{path}' holds no stream of events, or a packet that is none: {error}.") from None
-    except Exception as error:  # the decoder raises Exception itself
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # the decoder raises Exception itself, and panics (pyo3's PanicException) on odd headers
         raise DataError(
             f"'{path}' cannot be read as AEDAT 4: {error}. It is damaged or cut short: copy it again."
         ) from None

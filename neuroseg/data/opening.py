@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor
 
-from export.errors import DataError
-from neuroseg.config import CamVidConfig, DataSection, DigitsConfig
-from neuroseg.data.augment import Augment
+from neuroseg.config import CamVidConfig, DataSection, DigitsConfig, event_data, image_data
+from neuroseg.data import event_openers, image_openers
+from neuroseg.data.ask import DATA_FOLDER, Ask, data_folder
 from neuroseg.data.camvid import CamVid
 from neuroseg.data.digits import DigitsOnPhotos
-from neuroseg.data.sources import Split
 
-DATA_FOLDER = "NEUROSEG_DATA"
+__all__ = ["DATA_FOLDER", "OPENERS", "Ask", "Item", "SegmentationData", "data_folder", "open_split"]
 Item: TypeAlias = tuple[Tensor, Tensor]
 
 
@@ -41,22 +37,6 @@ class SegmentationData(Protocol):
         """One item."""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """Which part of a data set is asked for.
-
-    training  with the config's random changes, and masks of the input's size; else items as they are, and the labels of the
-              files, which scores are against
-    seed      of the random changes
-    steps     T: frames per item, for data sets that have a time axis
-    """
-
-    split: Split
-    training: bool = False
-    seed: int = 0
-    steps: int = 1
-
-
 Opener = Callable[[Any, Ask], SegmentationData]
 
 
@@ -65,32 +45,9 @@ def open_split(config: DataSection, ask: Ask) -> SegmentationData:
     return OPENERS[type(config)](config, ask)
 
 
-def data_folder(root: str) -> Path:
-    """Where a data set lies: an absolute path as it is, a relative one in $NEUROSEG_DATA, else in the current folder."""
-    path = Path(root).expanduser()
-    base = os.environ.get(DATA_FOLDER)
-    if path.is_absolute() or (base is None and path.is_dir()):
-        return path
-    if base is None:
-        raise DataError(
-            f"data folder '{root}' is not in the current folder, and {DATA_FOLDER} is not set. Set {DATA_FOLDER} to the "
-            f"folder that holds it, or say where it is: data.root=/path/to/{path.name}"
-        )
-    return Path(base) / path
-
-
 def _camvid(config: CamVidConfig, ask: Ask) -> CamVid:
-    augment = Augment(**config.augment.model_dump()) if ask.training and config.augment is not None else None
-    label_size = config.size if ask.training and augment is None else None
-    return CamVid(
-        data_folder(config.root),
-        ask.split,
-        protocol=config.protocol,
-        size=config.size,
-        label_size=label_size,
-        augment=augment,
-        seed=ask.seed,
-    )
+    resized = image_openers.resizing(config.size, config.augment, ask)
+    return CamVid(data_folder(config.root), ask.split, protocol=config.protocol, **resized)
 
 
 def _digits(config: DigitsConfig, ask: Ask) -> DigitsOnPhotos:
@@ -98,4 +55,17 @@ def _digits(config: DigitsConfig, ask: Ask) -> DigitsOnPhotos:
     return DigitsOnPhotos(ask.split, config.size, config.classes, samples, config.seed, config.digits_per_image)
 
 
-OPENERS: dict[type[DataSection], Opener] = {DigitsConfig: _digits, CamVidConfig: _camvid}
+OPENERS: dict[type[DataSection], Opener] = {
+    DigitsConfig: _digits,
+    CamVidConfig: _camvid,
+    image_data.CamSeqConfig: image_openers.open_camseq,
+    image_data.DriveConfig: image_openers.open_drive,
+    image_data.IsbiEmConfig: image_openers.open_isbi_em,
+    image_data.MnistCifarConfig: image_openers.open_mnist_cifar,
+    image_data.VocConfig: image_openers.open_voc,
+    image_data.DenoiseConfig: image_openers.open_denoise,
+    event_data.SyntheticEventsConfig: event_openers.open_synthetic,
+    event_data.NMnistConfig: event_openers.open_nmnist,
+    event_data.Ddd17Config: event_openers.open_ddd17,
+    event_data.DsecConfig: event_openers.open_dsec,
+}
