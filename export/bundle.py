@@ -85,7 +85,7 @@ class Bundle:
         return inputs, spikes
 
     def readout(self) -> NDArray[Any] | None:
-        """Recorded spike counts of the outputs, (N, classes, H, W) int32; None if there are none."""
+        """Recorded spike counts of the outputs, (N, C, H, W) int32, before any linear read-out; None if there are none."""
         return _arrays(self.path / VECTORS, READOUT).get("")
 
 
@@ -161,7 +161,7 @@ def write_bundle(
         write_json(folder / "report.json", content)
         (folder / "report.html").write_text(report_page(content), encoding="utf-8")
         (folder / CERTIFICATE).write_text(certificate_page(compiled.certificate), encoding="utf-8")
-        readout = np.concatenate([spikes[n].sum(axis=1, dtype=np.int32) for n in compiled.graph.outputs], axis=1)
+        readout = compiled.graph.counted(spikes).astype(np.int32)
         named: dict[str, NDArray[np.generic]] = {f"inputs/{n}": v for n, v in inputs.items()}
         named |= {f"spikes/{n}": v for n, v in spikes.items()}
         np.savez_compressed(folder / VECTORS, **{READOUT: readout}, **named)
@@ -222,12 +222,15 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
             "arrival": graph.arrivals.get(p.name),
             "lif": None if p.lif is None else {"v_th": p.lif.v_th, "u_decay": p.lif.u_decay, "v_decay": p.lif.v_decay},
         }
+        | ({"thresholds": list(p.thresholds)} if p.thresholds else {})
         for p in graph.populations.values()
     ]
+    linear = graph.readout
     return {
         "schema_version": 1,
         "steps": graph.steps,
         "outputs": list(graph.outputs),
+        "readout": None if linear is None else {"classes": len(linear.weight), "bias": linear.bias is not None},
         "populations": populations,
         "projections": [_describe(p) for p in graph.projections],
     }

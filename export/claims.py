@@ -21,7 +21,7 @@ def descriptions(bundle: Bundle) -> Answer:
     told, found = bundle.json("graph.json"), describe_graph(bundle.graph)
     faults = [
         f"graph.json: {k} is {told.get(k)}, {found[k]} in {NETWORK}"
-        for k in ("steps", "outputs")
+        for k in ("steps", "outputs", "readout")
         if told.get(k) != found[k]
     ]
     for key in ("populations", "projections"):
@@ -104,13 +104,18 @@ def _listed_faults(told: list[dict[str, Any]], found: list[dict[str, Any]]) -> l
 
 
 def certificate(bundle: Bundle) -> Answer:
-    """The certificate proves what the network holds: every synapse reads a value that was proved binary."""
+    """The certificate proves what the network holds: every synapse reads spikes that were proved binary, or graded with
+    the bits that the network's thresholds give.
+    """
     told, graph = bundle.json("certificate.json"), bundle.graph
     faults = []
-    if told.get("spike_only") is not True or told.get("multiplications_on_chip") != 0:
-        faults.append("certificate.json does not say that the network is spike-only")
     edges = _rows(told.get("edges"), "'edges' in certificate.json")
-    faults += [f"'{e.get('source')}' sends {e.get('type')} values" for e in edges if e.get("type") != "binary"]
+    graded = [e for e in edges if e.get("type") == "graded"]
+    if told.get("spike_only") is not True or told.get("multiplications_on_chip") != len(graded):
+        faults.append("certificate.json does not say that the network is spike-only")
+    faults += _graded_faults(_rows(told.get("graded", []), "'graded' in certificate.json"), graph)
+    allowed = ("binary", "graded") if any(p.thresholds for p in graph.populations.values()) else ("binary",)
+    faults += [f"'{e.get('source')}' sends {e.get('type')} values" for e in edges if e.get("type") not in allowed]
     for kind, key in (("and", "and"), ("or", "or"), ("input", "input_populations")):
         named = _names(told.get(key), f"'{key}' in certificate.json")
         there = {p.name for p in graph.populations.values() if p.kind == kind}
@@ -124,7 +129,25 @@ def certificate(bundle: Bundle) -> Answer:
             faults.append(f"input '{source.name}' is driven by numbers, not by spikes")
         if target.kind not in REPEATERS and projection.origin not in proved:
             faults.append(f"projection '{projection.name}' belongs to '{projection.origin}', which is not certified")
-    return faults, f"{len(graph.projections)} projections start at spiking neurons; no multiplication on the chip"
+    spikes = (
+        f"; graded ones on {len(graded)} edges, each a multiplication" if graded else "; no multiplication on the chip"
+    )
+    return faults, f"{len(graph.projections)} projections start at spiking neurons{spikes}"
+
+
+def _graded_faults(told: list[dict[str, Any]], graph: Graph) -> list[str]:
+    """Graded populations and their bits, against the thresholds of the network."""
+    named = {str(row.get("population")): row.get("bits") for row in told}
+    found = {
+        p.name: p.largest_spike.bit_length()
+        for p in graph.populations.values()
+        if p.thresholds and p.kind not in REPEATERS
+    }
+    return [
+        f"certificate.json says {named.get(name, 'no')} bits of graded spikes of '{name}', {found.get(name, 'none')} in {NETWORK}"
+        for name in sorted({*named, *found})
+        if named.get(name) != found.get(name)
+    ]
 
 
 def mapping(value: object, what: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from export.graph import Array, Lif, Pair, Shape
 
@@ -28,12 +29,17 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Image(Node):
-    """Real pixels in [0, 1], constant over time."""
+    """What the host is given: real pixels in [0, 1], the same at every step, or frames, another at each step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Host(Node):
     """A real-valued operation on pixels that stays on the host (resizing)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeSource(Node):
+    """Spikes that the host makes of what it is given, 0 or 1 at each step: Poisson coding, binary event frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +69,10 @@ class TransposedConvolution(Node):
 
 @dataclass(frozen=True, eq=False)
 class Norm(Node):
-    """y = gain * (x - mean) / sqrt(var + eps) + shift, per channel; statistics frozen."""
+    """y = gain * (x - mean) / sqrt(var + eps) + shift, per channel; statistics frozen.
+
+    gain, shift, mean, var   (C,), or (T, C): another set at each time step (BNTT, Kim and Panda 2021)
+    """
 
     gain: Array
     shift: Array
@@ -104,6 +113,27 @@ class MaxPool(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class SumPool(Node):
+    """y[i, j] = sum of x over a window: an average whose constant factor is left to the norm behind the next convolution."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+
+
+@dataclass(frozen=True, eq=False)
+class AveragePool(Node):
+    """y[i, j] = mean of x over a window: of an ANN, or of pixels on the host. The mean of spikes is no spike."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffle(Node):
+    """Channel shuffle (ShuffleNet, Zhang et al. 2018): y[a g + b] = x[b C / g + a], for g = `groups` of C / g channels."""
+
+    groups: int
+
+
+@dataclass(frozen=True, eq=False)
 class Nearest(Node):
     """Nearest-neighbour resizing by up / down, integers, one of which is 1: y[i] = x[floor(i * down / up)]."""
 
@@ -113,27 +143,49 @@ class Nearest(Node):
 
 @dataclass(frozen=True, eq=False)
 class Fire(Node):
-    """LIF neurons: a current becomes binary spikes."""
+    """LIF neurons: a current becomes spikes.
+
+    reset        hard: to zero, as `Lif` says; soft: v[t] = v[t] - v_th, which no Loihi LIF does
+    thresholds   several, from the largest: the spike is their graded sum (`Population`); v_th is the smallest, reset soft
+    """
 
     lif: Lif
+    reset: Literal["hard", "soft"] = "hard"
+    thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Relu(Node):
+    """y = max(0, x): a real activation of an ANN."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReadOut(Node):
-    """Spike counts over the T steps, read by the host; the class map is their arg-max."""
+    """Spike counts over the T steps, read by the host; the class map is their arg-max, or that of a linear map of them.
+
+    weight   (classes, C), or None: the counts are the scores
+    bias     (classes,), added at each step, or None
+
+        score[k] = sum_c weight[k, c] count[c] + T bias[k]
+    """
+
+    weight: Array | None = None
+    bias: Array | None = None
 
 
 @dataclass(frozen=True)
 class Macs:
     """Multiply-accumulates of one convolution, per image and time step.
 
-    on_host   it reads pixels, so it is never driven by spikes
-    deployed  it is part of the exported network; auxiliary heads are not
+    on_host     it reads pixels, so it is never driven by spikes
+    deployed    it is part of the exported network; auxiliary heads are not
+    by_readout  the linear map of a read-out: deployed, the host computes it once per sample, on the counts
     """
 
     per_step: int
     on_host: bool
     deployed: bool = True
+    by_readout: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,3 +203,11 @@ class Dataflow:
     def users(self, name: str) -> list[Node]:
         """Nodes that read a value."""
         return [n for n in self.nodes.values() if name in n.inputs]
+
+
+def reads_pixels(nodes: Mapping[str, Node], node: Node) -> bool:
+    """Whether a convolution reads what the host is given, and is therefore the host's."""
+    source = nodes[node.inputs[0]]
+    while isinstance(source, (SumPool, AveragePool)):
+        source = nodes[source.inputs[0]]
+    return isinstance(source, (Image, Host))

@@ -57,6 +57,14 @@ MEMORYLESS = {"u_decay": 4096, "v_decay": 4095}  # stock LIF with du = dv = 4095
 class Population:
     """Neurons of one kind.
 
+    Spikes are 0 or 1, but for a population with `thresholds`: neurons of several thresholds, whose spikes are graded. Such a
+    neuron has no counterpart among Loihi's stock neurons: it needs a programmable one.
+
+        v[t] as in `Lif`; then for each r of `thresholds`, from the largest:
+        if v[t] > r v_th << 6:  s[t] = s[t] + r,  v[t] = v[t] - (r v_th << 6)
+
+    Source: Li et al., Spiking-UNet 2024, multi-threshold neurons. Weights behind it take the unit of s, one `v_th`.
+
     name    dotted path of the neuron in the model; relays, OR and AND are named after what they serve
     kind    `input` is a source of spikes (computed by the host); the others are neurons on the chip: LIF, or `delay`,
             which repeats its source one step later and keeps its spikes for projections that ask for them later still
@@ -64,6 +72,8 @@ class Population:
     lif     None for an input of spikes. An input *with* a Lif is driven by a constant bias (foreign NetX files)
     bias    (C,) in logical channels, or (C, H, W); units of weights; added to the membrane every step. None: zero
     layout  space-to-depth factor r; H and W are multiples of r
+    thresholds   of a graded population: in units of lif.v_th, the smallest; whole numbers, from the largest, such as
+                 (8, 4, 2, 1). Empty: binary
     """
 
     name: str
@@ -72,6 +82,12 @@ class Population:
     lif: Lif | None = None
     bias: Array | None = None
     layout: int = 1
+    thresholds: tuple[int, ...] = ()
+
+    @property
+    def largest_spike(self) -> int:
+        """1 where spikes are binary; else the sum of the thresholds: all of them reached at one step."""
+        return sum(self.thresholds) or 1
 
     @property
     def physical_shape(self) -> Shape:
@@ -166,12 +182,35 @@ Projection: TypeAlias = Conv | Dense | Sparse
 
 
 @dataclass(frozen=True, eq=False)
+class LinearReadOut:
+    """Class scores that the host computes from what it counted: a 1x1 linear map, in float64.
+
+        score[k] = sum_c weight[k, c] count[c] + T bias[k]        at every pixel
+
+    weight   (classes, C) real; C: channels of all outputs, one after the other
+    bias     (classes,) real, what is added at each step; None: zero
+    """
+
+    weight: Array
+    bias: Array | None = None
+
+    def scores(self, counts: Array, steps: int) -> NDArray[np.float64]:
+        """Sums of spikes (N, C, H, W) over T = `steps` steps -> scores (N, classes, H, W)."""
+        samples, channels, height, width = counts.shape
+        flat = self.weight.astype(np.float64) @ counts.reshape(samples, channels, -1).astype(np.float64)
+        if self.bias is not None:
+            flat = flat + steps * self.bias.astype(np.float64)[:, None]
+        return flat.reshape(samples, -1, height, width)
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """Populations in topological order and the projections between them.
 
     outputs   populations whose spikes are counted by the host (the class map is their arg-max over channels)
     steps     T, time steps per sample
     arrivals  population -> Lava step (1-based) at which its sample 0, t = 0 lands; empty before `balance_delays`
+    readout   what the host makes of the counts before the arg-max; None: the counts are the class scores
     """
 
     populations: Mapping[str, Population]
@@ -179,6 +218,7 @@ class Graph:
     outputs: tuple[str, ...]
     steps: int
     arrivals: Mapping[str, int] = field(default_factory=dict)
+    readout: LinearReadOut | None = None
 
     def into(self, name: str) -> list[Projection]:
         """Projections that end at a population."""
@@ -192,6 +232,10 @@ class Graph:
     def inputs(self) -> list[Population]:
         """The populations that the host drives."""
         return [p for p in self.populations.values() if p.kind == "input"]
+
+    def counted(self, spikes: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.int64]:
+        """What the host counts of spikes (N, T, C, H, W) of the outputs: (N, C, H, W), one output after the other."""
+        return np.concatenate([spikes[name].sum(axis=1, dtype=np.int64) for name in self.outputs], axis=1)
 
     def map_projections(self, change: Callable[[Projection], Projection]) -> Graph:
         """A graph with every projection replaced."""

@@ -2,7 +2,7 @@
 
 lowered     the structure is sound, sources come before targets; every shape fits; memoryless populations have no bias
 quantized   + weights are even integers in [-256, 254], thresholds, biases and decays fit their bits; OR, AND, relay and
-            interleave neurons have the numbers that make them so
+            interleave neurons have the numbers that make them so; those of graded spikes repeat every one
 balanced    + arrivals[target] == arrivals[source] + 1 + delay for every projection; a delay only behind an input, which
             the host sends again, or a delay neuron, which keeps its spikes
 
@@ -11,7 +11,7 @@ Each rule gives plain sentences without a full stop; the caller chooses the erro
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from export.passes.quantize import BIAS_MAX, BIAS_MIN, DECAY_MAX, V_TH_MAX, WEIG
 Stage = Literal["lowered", "quantized", "balanced"]
 GATE_V_TH_MAX = 63  # of v <= v_th << 6 a decay of 4095 / 4096 leaves trunc(v / 4096): nothing, up to here
 GATE_WEIGHTS = (2, 62)
+GRADED_KINDS = ("input", "lif", "relay", "interleave")
 
 
 def check(graph: Graph, stage: Stage, after: str) -> Graph:
@@ -71,9 +72,22 @@ def structure(graph: Graph) -> list[str]:
     for population in graph.populations.values():
         faults += _drive(population, population.name in fed)
     faults += [f"output '{name}' is not a population" for name in graph.outputs if name not in order]
+    faults += _readout(graph) if not faults and graph.readout is not None else []
     if graph.steps < 1:
         faults.append(f"{graph.steps} time steps per sample; at least 1 is needed")
     return faults
+
+
+def _readout(graph: Graph) -> list[str]:
+    """A linear read-out has a column for each channel of the outputs, and a bias for each row."""
+    assert graph.readout is not None
+    weight, bias = graph.readout.weight, graph.readout.bias
+    channels = sum(graph.populations[name].shape[0] for name in graph.outputs)
+    if weight.ndim != 2 or weight.shape[1] != channels:
+        return [f"the read-out has weights {weight.shape}; its outputs have {channels} channels, one for each column"]
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return [f"the read-out has a bias {bias.shape} for {weight.shape[0]} classes"]
+    return []
 
 
 def _drive(population: Population, fed: bool) -> list[str]:
@@ -87,6 +101,8 @@ def _drive(population: Population, fed: bool) -> list[str]:
     faults = [] if fed else [f"population '{name}' has no incoming projection"]
     if population.lif is None:
         faults.append(f"population '{name}' has no neuron parameters")
+    if population.thresholds and population.kind not in GRADED_KINDS:
+        faults.append(f"{population.kind} population '{name}' has several thresholds, which such neurons cannot have")
     return faults
 
 
@@ -180,6 +196,11 @@ def _neuron_formats(population: Population) -> list[str]:
     if lif is None:
         return []
     faults = []
+    ratios = population.thresholds
+    if list(ratios) != sorted(ratios, reverse=True) or (ratios and ratios[-1] != 1):
+        faults.append(f"thresholds {ratios} of '{population.name}' are not descending whole numbers that end with 1")
+    elif ratios and lif.v_th * ratios[0] > V_TH_MAX:
+        faults.append(f"the largest threshold of '{population.name}', {ratios[0]} x {lif.v_th}, exceeds {V_TH_MAX}")
     if not (float(lif.v_th).is_integer() and 1 <= lif.v_th <= V_TH_MAX):
         faults.append(f"threshold {lif.v_th} of '{population.name}' is not an integer in [1, {V_TH_MAX}]")
     if not (0 <= lif.u_decay <= DECAY_MAX and 0 <= lif.v_decay <= DECAY_MAX):
@@ -228,7 +249,27 @@ def _gate(graph: Graph, population: Population) -> list[str]:
         holds = holds and whole.min() > lif.v_th
         return [] if holds else [f"{where} is not an AND: {len(into)} projection(s), {numbers}"]
     holds = len(into) == 1 and bool((counts == 1).all()) and used.min() > lif.v_th and _straight(graph, into[0])
+    holds = holds and _repeats(population, graph.populations[into[0].source], used)
     return [] if holds else [f"{where} does not repeat its source: {numbers}"]
+
+
+def _repeats(population: Population, source: Population, weights: Array) -> bool:
+    """Whether every graded spike of the source comes out as it went in; binary ones do where a single one fires."""
+    if population.thresholds != source.thresholds:
+        return False
+    assert population.lif is not None
+    v_th, ratios = int(population.lif.v_th), population.thresholds
+    spikes = {_fired(s, 1, ratios, reached=True) for s in range(source.largest_spike + 1)} if ratios else set()
+    return all(_fired(int(w) * s, v_th, ratios) == s for w in np.unique(weights) for s in spikes)
+
+
+def _fired(membrane: int, v_th: int, ratios: Sequence[int], reached: bool = False) -> int:
+    """Graded spike of a membrane, from the largest threshold down; reached: to reach a threshold is enough."""
+    fired = 0
+    for ratio in ratios:
+        if membrane > ratio * v_th - reached:
+            membrane, fired = membrane - ratio * v_th, fired + ratio
+    return fired
 
 
 def _rows(projection: Projection) -> Array:

@@ -260,7 +260,7 @@ QUESTIONS: dict[str, Callable[[Bundle], Answer]] = {
 
 
 def _vectors(graph: Graph, inputs: Spikes, recorded: Spikes) -> Check:
-    """The test vectors are whole: binary, of the network's shapes, and of all populations that compute."""
+    """The test vectors are whole: of the spikes and shapes that the network has, and of all populations that compute."""
     needed = [p.name for p in graph.populations.values() if p.kind not in REPEATERS]
     faults = [f"no spikes of population '{name}' were recorded" for name in needed if name not in recorded]
     faults += [
@@ -274,8 +274,8 @@ def _vectors(graph: Graph, inputs: Spikes, recorded: Spikes) -> Check:
             wanted = (count, graph.steps, *graph.populations[name].shape)
             if side[name].shape != wanted:
                 faults.append(f"{what}/{name} has shape {side[name].shape}; {wanted} is needed")
-            elif not np.isin(side[name], (0, 1)).all():
-                faults.append(f"{what}/{name} holds other values than 0 and 1")
+            elif not np.isin(side[name], range(graph.populations[name].largest_spike + 1)).all():
+                faults.append(f"{what}/{name} holds other values than 0 to {graph.populations[name].largest_spike}")
     return _check("vectors", faults, f"{count} vectors of {len(needed)} populations: all but those that repeat others")
 
 
@@ -285,7 +285,7 @@ def _readout(bundle: Bundle, recorded: Spikes) -> Check:
         readout = bundle.readout()
     except FileFormatError as error:
         return Check("read-out", False, str(error))
-    counted = np.concatenate([recorded[name].sum(axis=1, dtype=np.int32) for name in bundle.graph.outputs], axis=1)
+    counted = bundle.graph.counted(recorded)
     if readout is None or readout.shape != counted.shape:
         given = "is missing" if readout is None else f"has shape {readout.shape}"
         return Check("read-out", False, f"the recorded read-out {given}; {counted.shape} is needed")

@@ -138,6 +138,8 @@ def spikes_for(graph: Graph, samples: int, seed: int = 0, rate: float = 0.3) -> 
 def field_differences(left: Graph, right: Graph) -> list[str]:
     """Every field in which two graphs differ, order included."""
     found = [f for f in ("outputs", "steps") if getattr(left, f) != getattr(right, f)]
+    readouts = [(g.readout.weight, g.readout.bias) if g.readout else (None, None) for g in (left, right)]
+    found += ["readout"] if not all(_equal(a, b) for a, b in zip(*readouts, strict=True)) else []
     found += ["arrivals"] if dict(left.arrivals) != dict(right.arrivals) else []
     found += ["population names"] if list(left.populations) != list(right.populations) else []
     found += ["projection count"] if len(left.projections) != len(right.projections) else []

@@ -24,11 +24,19 @@ from export.dataflow import (
     Node,
     Product,
     ReadOut,
+    Shuffle,
+    SpikeSource,
+    SumPool,
     TransposedConvolution,
 )
 from export.graph import Conv, Dense, Graph, Lif
+from export.passes.compose_pools import compose_pools
 from export.passes.lower import lower
 
+MOVES = (
+    *("conv", "grouped", "dilated", "strided", "residual", "concat", "or", "and", "up", "nearest"),
+    *("averaged", "shuffled"),
+)
 # (kernel, padding, output padding, dilation), stride 2: all double the size
 TRANSPOSED = ((2, 0, 0, 1), (4, 1, 0, 1), (3, 1, 1, 1), (2, 1, 0, 3), (3, 2, 1, 2))
 
@@ -69,6 +77,8 @@ def evaluate(node: Node, given: list, inputs: dict):
         return _current(node, given[0]) if given[0] is not None else None
     if isinstance(node, Add):
         return given[0][0] + given[1][0], given[0][1] + given[1][1]
+    if isinstance(node, SpikeSource):
+        return inputs[node.name]
     if isinstance(node, Fire):
         if given[0] is None:
             return inputs[node.name]
@@ -80,6 +90,18 @@ def evaluate(node: Node, given: list, inputs: dict):
         return given[0] * given[1]
     if isinstance(node, MaxPool):
         return _fold(given[0], lambda s: F.max_pool2d(s, node.kernel, node.stride, node.padding)).astype(np.uint8)
+    return _moved(node, given)
+
+
+def _moved(node: Node, given: list):
+    """Values of what stands between spikes and synapses."""
+    if isinstance(node, SumPool):
+        area = node.kernel[0] * node.kernel[1]
+        return _fold(given[0], lambda s: area * F.avg_pool2d(s, node.kernel, node.stride, node.padding))
+    if isinstance(node, Shuffle):
+        samples, steps, channels, *size = given[0].shape
+        split = given[0].reshape(samples, steps, node.groups, channels // node.groups, *size)
+        return split.swapaxes(2, 3).reshape(given[0].shape)
     if isinstance(node, Nearest):
         factor = node.up / node.down
         return _fold(given[0], lambda s: F.interpolate(s, scale_factor=factor, mode="nearest")).astype(np.uint8)
@@ -87,11 +109,11 @@ def evaluate(node: Node, given: list, inputs: dict):
 
 
 def interpret(flow: Dataflow, inputs: dict) -> dict:
-    """Spikes of every neuron, OR and AND of a flow: name -> uint8 (N, T, C, H, W)."""
+    """Spikes of every neuron, OR, AND and spike source of a flow: name -> uint8 (N, T, C, H, W)."""
     values: dict = {}
     for node in flow.nodes.values():
         values[node.name] = evaluate(node, [values[i] for i in node.inputs], inputs)
-    kept = (Fire, MaxPool, Product)
+    kept = (Fire, MaxPool, Product, SpikeSource)
     return {n.name: values[n.name] for n in flow.nodes.values() if isinstance(n, kept)}
 
 
@@ -111,8 +133,8 @@ def as_integers(graph: Graph) -> Graph:
 
 
 def lowered(flow: Dataflow, layout: str = "auto") -> Graph:
-    """Lowered and in integers."""
-    return as_integers(lower(flow, layout))
+    """Pools composed, lowered and in integers."""
+    return as_integers(lower(compose_pools(flow), layout))
 
 
 class RandomFlow:
@@ -162,6 +184,13 @@ class RandomFlow:
         drawn = self.rng.random((self.samples, self.steps, *shape)) < self.rng.uniform(0.1, 0.35)
         self.inputs[name] = drawn.astype(np.uint8)
         return self._add(Fire(name, (conv.name,), shape, Lif(1.0, 4096, 3072)))
+
+    def source(self, channels: int) -> str:
+        """Spikes that the host makes, behind which convolutions are the chip's."""
+        name, shape = f"source{len(self.inputs)}", (channels, self.size, self.size)
+        drawn = self.rng.random((self.samples, self.steps, *shape)) < self.rng.uniform(0.1, 0.35)
+        self.inputs[name] = drawn.astype(np.uint8)
+        return self._add(SpikeSource(name, ("image",), shape))
 
     def conv(self, source: str, channels: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> str:
         ins, height, width = self.shape(source)
@@ -229,6 +258,17 @@ class RandomFlow:
         pairs = [(kernel, kernel), (2, 2), (pad, pad)]
         return self._add(MaxPool(f"pool{len(self.nodes)}", (source,), (channels, *out), *pairs))
 
+    def sum_pool(self, source: str, size: int | tuple[int, int] = 2, stride: int = 0, padding: int = 0) -> str:
+        kernel = (size, size) if isinstance(size, int) else size
+        channels, *sides = self.shape(source)
+        strides = (stride, stride) if stride else kernel
+        out = [(n + 2 * padding - k) // s + 1 for n, k, s in zip(sides, kernel, strides, strict=True)]
+        name = f"average{len(self.nodes)}"
+        return self._add(SumPool(name, (source,), (channels, *out), kernel, strides, (padding, padding)))
+
+    def shuffle(self, source: str, groups: int) -> str:
+        return self._add(Shuffle(f"shuffle{len(self.nodes)}", (source,), self.shape(source), groups))
+
     def nearest(self, source: str, up: int = 1, down: int = 1) -> str:
         channels, height, width = self.shape(source)
         shape = (channels, height * up // down, width * up // down)
@@ -251,7 +291,7 @@ def random_flow(seed: int, samples: int = 3, steps: int | None = None, size: int
     """(flow, inputs): a random network of several moves, most of them with skips."""
     flow = RandomFlow(seed, samples, steps, size)
     rng = flow.rng
-    spikes = [flow.input(int(rng.integers(2, 4)))]
+    spikes = [flow.source(int(rng.integers(2, 4))) if rng.random() < 0.3 else flow.input(int(rng.integers(2, 4)))]
     if rng.random() < 0.4:
         spikes.append(flow.input(2, stride=2))
     for _ in range(moves):
@@ -265,28 +305,41 @@ def _move(flow: RandomFlow, spikes: list[str]) -> str:
     rng = flow.rng
     source = spikes[-1] if rng.random() < 0.7 else spikes[rng.integers(len(spikes))]
     channels, side = int(rng.integers(2, 5)), min(flow.shape(source)[1:])
-    move = rng.choice(["conv", "grouped", "dilated", "strided", "residual", "concat", "or", "and", "up", "nearest"])
+    move = rng.choice(MOVES)
     if move == "grouped":
         wide = flow.fire(flow.conv(source, 4, 1))
         return flow.fire(flow.conv(wide, 8, 3, groups=int(rng.choice([2, 4]))))
-    if move == "dilated":
-        return flow.fire(flow.conv(source, channels, 3, dilation=2))
-    if move == "strided" and side >= 4:
-        return flow.fire(flow.conv(source, channels, int(rng.choice([1, 2, 3])), stride=2))
+    if move in ("shuffled", "averaged") and (rearranged := _rearranged(flow, source, move)):
+        return rearranged
+    if move == "dilated" or (move == "strided" and side >= 4):
+        kernel, stride = (3, 1) if move == "dilated" else (int(rng.choice([1, 2, 3])), 2)
+        return flow.fire(flow.conv(source, channels, kernel, stride, dilation=3 - stride))
     if move == "residual":
         return flow.residual(source, int(rng.integers(1, 3)))
     if move == "or" and (pooled := _pooled(flow, spikes)):
         return pooled
-    if move == "up" and side <= 8:
+    if move in ("up", "nearest") and side <= 8:
+        if move == "nearest":
+            return flow.fire(flow.conv(flow.nearest(source, up=2), channels, 1))
         return flow.fire(flow.transposed(source, 4, int(rng.choice([1, 2])) if flow.shape(source)[0] % 2 == 0 else 1))
-    if move == "nearest" and side <= 8:
-        return flow.fire(flow.conv(flow.nearest(source, up=2), channels, 1))
     partner = flow.fire(flow.conv(source, flow.shape(source)[0], 3))
     if move == "and" and flow.lively(both := flow.product(source, partner)):
         return both
     if move == "concat":
         return flow.fire(flow.conv(flow.concat([source, partner]), channels, 3))
     return flow.fire(flow.conv(source, channels, 3))
+
+
+def _rearranged(flow: RandomFlow, source: str, move: str) -> str | None:
+    """A neuron behind a channel shuffle or an average pool, where windows divide the map."""
+    rng = flow.rng
+    if move == "shuffled":
+        mixed = flow.shuffle(flow.concat([flow.fire(flow.conv(source, 4, 1)), flow.fire(flow.conv(source, 2, 3))]), 2)
+        return flow.fire(flow.conv(mixed, 6, 3, groups=int(rng.choice([1, 2, 6]))))
+    if any(side % 2 or side < 4 for side in flow.shape(source)[1:]):
+        return None
+    kernel, dilation = int(rng.choice([1, 3])), int(rng.choice([1, 2]))
+    return flow.fire(flow.conv(flow.sum_pool(source), 3, kernel, dilation=dilation))
 
 
 def _pooled(flow: RandomFlow, spikes: list[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, interpret, lowered, random_flow
 
@@ -107,7 +107,7 @@ def test_nearest_resizing_is_composed_into_the_next_kernel(seed, layout, factor,
     seed=SEEDS,
     kernel=st.sampled_from([1, 2, 3]),
     stride=st.integers(1, 3),
-    dilation=st.integers(1, 2),
+    dilation=st.integers(1, 4),
     groups=st.sampled_from([1, 2, 4]),
 )
 def test_strided_dilated_and_grouped_convolutions_stay_what_they_are(seed, kernel, stride, dilation, groups):
@@ -116,6 +116,25 @@ def test_strided_dilated_and_grouped_convolutions_stay_what_they_are(seed, kerne
     graph = assert_exact(*flow.finish(flow.fire(conv)))
     (projection,) = graph.into(graph.outputs[0])
     assert (projection.stride, projection.dilation, projection.groups) == ((stride,) * 2, (dilation,) * 2, groups)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=SEEDS,
+    layout=LAYOUTS,
+    dilation=st.integers(2, 5),
+    kernel=st.sampled_from([2, 3]),
+    stride=st.integers(1, 2),
+    groups=st.sampled_from([1, 4]),
+)
+def test_dilated_convolutions_of_up_sampled_populations_are_exact_in_every_layout(
+    seed, layout, dilation, kernel, stride, groups
+):
+    assume(kernel == 3 or dilation % 2 == 0)  # an even map
+    flow = RandomFlow(seed, size=4)
+    up = flow.fire(flow.transposed(flow.input(4), 4))
+    wide = flow.fire(flow.conv(up, 4, kernel, stride, dilation, groups))
+    assert_exact(*flow.finish(flow.fire(flow.conv(wide, 2, 1))), layout)
 
 
 def test_one_pixel_maps_can_be_upsampled():
@@ -144,11 +163,13 @@ def test_pooling_a_concatenation_is_refused_with_the_way_out():
         lower(finish(flow, pooled)[0])
 
 
-def test_a_grouped_convolution_of_a_concatenation_is_refused():
-    flow = RandomFlow(1)
-    conv = flow.fire(flow.conv(flow.concat([flow.input(2), flow.input(2)]), 4, 1, groups=2))
-    with pytest.raises(TraceError, match="grouped convolution of a concatenation"):
-        lower(flow.finish(conv)[0])
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, groups=st.sampled_from([2, 4]))
+def test_a_grouped_convolution_of_a_concatenation_reads_each_part(seed, groups):
+    flow = RandomFlow(seed)
+    conv = flow.fire(flow.conv(flow.concat([flow.input(1), flow.input(3)]), 4, 3, groups=groups))
+    graph = assert_exact(*flow.finish(conv))
+    assert [p.source for p in graph.projections] == ["in0", "in1"]
 
 
 def test_a_size_that_no_layout_holds_is_refused_with_the_way_out():

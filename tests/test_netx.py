@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,7 +17,7 @@ from lava_helpers import chain_graph, field_differences, mixed_graph, residual_g
 from scipy.sparse import csr_matrix
 
 from export.errors import FileFormatError, GrammarError, UsageError
-from export.graph import Conv, Dense, Graph, Lif, Population, Projection, Sparse
+from export.graph import Conv, Dense, Graph, Lif, LinearReadOut, Population, Projection, Sparse
 from export.netx.read import InputTransform, read_input_transform, read_netx
 from export.netx.write import write_netx
 
@@ -47,7 +49,8 @@ def graphs(draw: st.DrawFn) -> Graph:
         bias = pick(None, rng.integers(-9, 9, shape[0]), rng.integers(-9, 9, shape).astype(pick(*INT_TYPES)))
         lif = Lif(int(rng.integers(0, 1 << 17)), int(rng.integers(0, 4097)), int(rng.integers(0, 4097)))
         kind = pick("lif", "or", "and", "relay", "delay", "interleave")
-        populations[name] = Population(name, kind, shape, lif, bias, layout)
+        graded = rng.random() < 0.2 and kind in ("lif", "relay", "interleave")
+        populations[name] = Population(name, kind, shape, lif, bias, layout, pick((8, 4, 2, 1), (1,)) if graded else ())
         arrivals[name] = max(arrivals[s] for s in sources) + 1 + (0 if chain else int(rng.integers(0, 2)))
         for source in sources:
             delay = arrivals[name] - arrivals[source] - 1
@@ -56,7 +59,10 @@ def graphs(draw: st.DrawFn) -> Graph:
     order = list(rng.permutation(len(projections)))
     shuffled = tuple(projections[i] for i in order)
     outputs = (list(populations)[-1],) if chain else tuple(list(populations)[::2])
-    return Graph(populations, shuffled, outputs, int(rng.integers(1, 9)), arrivals)
+    channels = sum(populations[name].shape[0] for name in outputs)
+    weight, bias = rng.normal(size=(3, channels)), pick(None, rng.normal(size=3))
+    readout = pick(None, LinearReadOut(weight, bias))
+    return Graph(populations, shuffled, outputs, int(rng.integers(1, 9)), arrivals, readout)
 
 
 def _synapse(
@@ -83,6 +89,42 @@ def _synapse(
 def test_a_graph_comes_back_with_every_field_equal(tmp_path: Path, graph: Graph) -> None:
     write_netx(graph, tmp_path / "net.net")
     assert field_differences(graph, read_netx(tmp_path / "net.net")) == []
+
+
+@pytest.mark.parametrize(("add", "format_"), [("nothing", 1), ("readout", 2), ("thresholds", 2)])
+def test_only_files_that_an_older_reader_would_misread_have_a_newer_format(add, format_, tmp_path):
+    graph = chain_graph()
+    last = graph.populations[graph.outputs[0]]
+    if add == "readout":
+        graph = without(graph, readout=LinearReadOut(np.ones((2, last.shape[0]))))
+    if add == "thresholds":
+        populations = {**graph.populations, last.name: replace(last, thresholds=(2, 1))}
+        graph = without(graph, populations=populations)
+    write_netx(graph, tmp_path / "net.net")
+    with h5py.File(tmp_path / "net.net") as file:
+        assert file.attrs["neuroseg_format"] == format_
+        assert file.attrs["form"] == ("graph" if add == "thresholds" else "chain")
+    assert field_differences(graph, read_netx(tmp_path / "net.net")) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("readout/weight", np.ones((2, 99)), "the read-out has weights (2, 99)"),
+        ("readout/bias", np.ones(7), "the read-out has a bias (7,) for 2 classes"),
+        ("readout/weight", np.full((2, 3), np.nan), "finite real numbers"),
+        ("readout/weight", np.ones((2, 3), dtype=np.int32), "key 'weight' holds int32 (2, 3)"),
+    ],
+)
+def test_a_damaged_read_out_is_refused_by_name(key, value, named, tmp_path):
+    graph = chain_graph()
+    channels = graph.populations[graph.outputs[0]].shape[0]
+    write_netx(without(graph, readout=LinearReadOut(np.ones((2, channels)), np.ones(2))), tmp_path / "net.net")
+    with h5py.File(tmp_path / "net.net", "a") as file:
+        del file[key]
+        file[key] = value
+    with pytest.raises(FileFormatError, match=re.escape(named)):
+        read_netx(tmp_path / "net.net")
 
 
 @pytest.mark.parametrize(("make", "form"), [(chain_graph, "chain"), (residual_graph, "graph"), (mixed_graph, "graph")])

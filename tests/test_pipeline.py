@@ -16,7 +16,8 @@ from neuroseg.models.synapse import SynapseConv
 def test_the_stages_run_in_their_order_and_are_timed():
     seen = []
     compiled = compile_module(lively_model(), (3, *SIZE), on_stage=seen.append)
-    order = ["trace", "fold_norm", "check_spikes", "lower", "quantize", "prove_range", "balance_delays", "place"]
+    front = ["trace", "fold_norm", "check_spikes", "compose_pools"]
+    order = [*front, "lower", "quantize", "prove_range", "balance_delays", "place"]
     assert seen == order
     assert list(compiled.seconds) == order
     assert compiled.graph.neurons() == compiled.unbalanced.neurons() + compiled.delays.relay_neurons
@@ -56,7 +57,7 @@ def test_shapes_are_traced_without_computing_numbers_and_with_them_where_a_modul
     shapes = {f"1.{name}": node.shape for name, node in fast.nodes.items() if not isinstance(node, Image)}
     assert shapes.items() <= {name: node.shape for name, node in slow.nodes.items()}.items()
     assert fast.left_out and {f"1.{name}": macs for name, macs in fast.left_out.items()} == slow.left_out
-    with pytest.raises(DataError, match=r"images have shape \(1, 4, 16, 16\)"):  # the module's own words
+    with pytest.raises(DataError, match=r"inputs have shape \(1, 4, 16, 16\)"):  # the module's own words
         trace(lively_model(), (4, *SIZE))
     assert capfd.readouterr().err == ""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from random_flows import interpret, lowered, random_flow
 
-from export.dataflow import Add, Concat, Convolution, TransposedConvolution
+from export.dataflow import Add, Concat, Convolution, Shuffle, SpikeSource, SumPool, TransposedConvolution
 from export.execute.integer import run_integer
 from export.lava.supervise import run_lava
 from export.netx.write import write_netx
@@ -18,7 +18,7 @@ LAYOUTS = ("auto", "nested", "interleave")
 DELAYS = ("relay", "neuron")
 MUST_OCCUR = (
     *("residual", "concat", "or", "and", "transposed", "strided", "grouped", "dilated", "interleave"),
-    *("relay", "delay", "several taps", "input again"),
+    *("relay", "delay", "several taps", "input again", "average pool", "shuffle", "spike source"),
 )
 
 
@@ -49,6 +49,9 @@ def features(flow, balanced):
             if p.kind == "delay"
         ),
         "input again": any(p.delay and balanced.populations[p.source].kind == "input" for p in balanced.projections),
+        "average pool": any(isinstance(n, SumPool) for n in nodes),
+        "shuffle": any(isinstance(n, Shuffle) for n in nodes),
+        "spike source": any(isinstance(n, SpikeSource) for n in nodes),
         "dilated": any(n.dilation != (1, 1) for n in convolutions),
     }
     return kinds | {name for name, there in found.items() if there}

@@ -67,6 +67,11 @@ def check_board(graph: Graph) -> None:
                 f"population '{population.name}' is made of delay neurons, which need a programmable neuron (microcode) on "
                 "Loihi 2; neuroseg has a model of it for Lava's simulator only. Export with --delays relay for a board."
             )
+        if population.thresholds:
+            raise GrammarError(
+                f"population '{population.name}' has several thresholds, which needs a programmable neuron (microcode) on Loihi "
+                "2; neuroseg has a model of it for Lava's simulator only. Convert with a single threshold: --neuron if."
+            )
         if population.kind != "input" and population.lif is not None:
             _check_decays(population.name, population.lif)
             _check_population(population, population.lif)

@@ -94,6 +94,13 @@ class Fields:
             self.fail(f"key '{key}' holds {np.abs(numbers).max():.3g}, beyond 32 bits: export a quantised network")
         return numbers.astype(np.int32)
 
+    def reals(self, key: str, axes: int) -> NDArray[np.float64]:
+        """An array of finite real numbers with so many axes."""
+        value = self._value(key)
+        if value.ndim != axes or not np.issubdtype(value.dtype, np.floating) or not np.isfinite(value).all():
+            self.fail(f"key '{key}' holds {value.dtype} {value.shape}; expected {axes} axes of finite real numbers")
+        return value.astype(np.float64)
+
     def _value(self, key: str) -> Array:
         found = self.group.get(key)
         if not isinstance(found, h5py.Dataset):

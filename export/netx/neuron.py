@@ -13,14 +13,14 @@ from export.netx.fields import Fields
 STOCK_DEFAULT = Lif(v_th=1 << 17, u_decay=0, v_decay=4096)  # lava-dl 0.6.0, `Network.create_dense` without a neuron
 
 
-def read_lif(layer: Fields) -> Lif:
-    """Neuron parameters of a layer; a graded, refractory or non-LIF neuron is refused."""
+def read_lif(layer: Fields, graded: bool = False) -> Lif:
+    """Neuron parameters of a layer; a refractory or non-LIF neuron is refused, and a graded one unless `graded`."""
     neuron = layer.child("neuron", layer.where)
     kind = neuron.text("type")
     if kind not in ("LOIHI", "CUBA"):
         layer.fail(f"neuron type '{kind}' is not supported: train with CUBA (LIF) neurons")
     for key, allowed, way_out in (
-        ("gradedSpike", 0, "export binary spikes"),
+        ("gradedSpike", int(graded), "export binary spikes"),
         ("messageBits", 0, "export binary spikes"),
         ("refDelay", 1, "train without a refractory period"),
         ("wgtExp", 0, "multiply the weights by 2**wgtExp and store 0"),

@@ -43,8 +43,9 @@ def _read_population(layer: Fields, root: Fields) -> Population:
     bias = layer.integers("bias") if layer.has("bias") else None
     if bias is not None and bias.ndim == 3:
         bias = bias.transpose(2, 1, 0)
-    lif = read_lif(layer) if layer.has("neuron") else None
-    return Population(name, read_kind(layer, ""), shape, lif, bias, layout)
+    thresholds = tuple(layer.integers("thresholds").reshape(-1).tolist()) if layer.has("thresholds") else ()
+    lif = read_lif(layer, graded=bool(thresholds)) if layer.has("neuron") else None
+    return Population(name, read_kind(layer, ""), shape, lif, bias, layout, thresholds)
 
 
 def _read_projections(

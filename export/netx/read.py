@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 
 from export.errors import FileFormatError, UsageError
-from export.graph import Graph
+from export.graph import Graph, LinearReadOut
 from export.netx.chain import Reasons, read_chain
 from export.netx.check import defects
 from export.netx.fields import Fields
@@ -41,6 +41,7 @@ def read_netx(path: Path, *, steps: int | None = None) -> Graph:
         if int(root.group.attrs.get("neuroseg_format", FORMAT)) > FORMAT:
             root.fail("it was written by a newer neuroseg: update this one")
         graph = read_population_graph(root, time_steps) if form == "graph" else read_chain(root, time_steps)
+        graph = replace(graph, readout=_read_readout(root))
         for defect in defects(graph):
             root.fail(defect)
         return graph
@@ -111,6 +112,13 @@ def _opened(path: Path) -> Iterator[Fields]:
             yield Fields(file, str(path))
         except (OSError, RuntimeError, KeyError) as error:
             raise FileFormatError(f"{path} is damaged: {error}. Write or copy it again.") from error
+
+
+def _read_readout(root: Fields) -> LinearReadOut | None:
+    if not root.has("readout"):
+        return None
+    group = root.child("readout", f"{root.where}: readout")
+    return LinearReadOut(group.reals("weight", 2), group.reals("bias", 1) if group.has("bias") else None)
 
 
 def _steps(root: Fields, fallback: int | None) -> int:

@@ -21,6 +21,8 @@ def obstacle(graph: Graph) -> str | None:
     for population in graph.populations.values():
         if population.layout != 1:
             return f"population '{population.name}' lives in space-to-depth layout {population.layout}"
+        if population.thresholds:
+            return f"population '{population.name}' has several thresholds, and fires graded spikes"
     for projection in graph.projections:
         if isinstance(projection, Sparse):
             return f"projection '{projection.name}' is sparse"

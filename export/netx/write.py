@@ -7,7 +7,10 @@ Two forms, one key vocabulary (lava-dl's):
     graph   `layer/0` has type `concat`, for which stock raises NotImplementedError, and a `message` that says why.
             `layer/1..n` are populations: `shape` (physical), `neuron`, `bias` (logical channels), `inputs` (layer
             numbers), `delay` (steps, one per input), `synapse/<k>` (conv, dense or sparse), and `layout/<population>`
-            for space-to-depth factors above 1.
+            for space-to-depth factors above 1; `thresholds` of a graded population, in units of vThMant.
+
+Either may hold `readout/weight` (classes, channels) and `readout/bias` (classes,), float64: the host's linear read-out. A
+file with that, or with graded populations, has format 2; readers of format 1 refuse it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from export.graph import Conv, Dense, Graph, Population, Projection, Sparse
 from export.netx.check import defects
 from export.netx.stock import as_conv, needs_conv, obstacle
 
-FORMAT = 1
+FORMAT = 2
+PLAIN_FORMAT = 1  # of files that hold neither a linear read-out nor graded populations
 GATE = "concat"  # a layer type that the stock loader refuses
 NAME = np.dtype("S10")
 
@@ -38,11 +42,16 @@ def write_netx(graph: Graph, path: Path) -> None:
         raise GrammarError(f"cannot write {path.name}: {defect}.")
     reason = obstacle(graph)
     with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["neuroseg_format"] = FORMAT
+        graded = any(population.thresholds for population in graph.populations.values())
+        file.attrs["neuroseg_format"] = FORMAT if graded or graph.readout is not None else PLAIN_FORMAT
         file.attrs["form"] = "graph" if reason else "chain"
         file.attrs["outputs"] = list(graph.outputs)
         file["simulation/Ts"] = 1
         file["simulation/tSample"] = graph.steps
+        if graph.readout is not None:
+            file["readout/weight"] = graph.readout.weight.astype(np.float64)
+            if graph.readout.bias is not None:
+                file["readout/bias"] = graph.readout.bias.astype(np.float64)
         if reason:
             _write_graph(graph, file, reason)
         else:
@@ -127,7 +136,9 @@ def _write_population(layer: h5py.Group, population: Population, graph: Graph) -
         neuron["vDecay"] = population.lif.v_decay
         neuron["vThMant"] = int(population.lif.v_th)
         neuron["refDelay"] = 1
-        neuron["gradedSpike"] = False
+        neuron["gradedSpike"] = bool(population.thresholds)
+    if population.thresholds:
+        layer["thresholds"] = np.array(population.thresholds)
     if population.bias is not None:
         bias = population.bias
         # the stock loader wants a bias per neuron in (W, H, C) order

@@ -48,15 +48,21 @@ def compare(
     }
 
 
-def class_scores(graph: Graph, spikes: Spikes) -> NDArray[np.int64]:
-    """(N, classes, H, W): spike counts of the read-out populations, one after the other."""
-    return np.concatenate([spikes[name].sum(axis=1, dtype=np.int64) for name in graph.outputs], axis=1)
+def class_scores(graph: Graph, spikes: Spikes) -> NDArray[np.int64] | NDArray[np.float64]:
+    """(N, classes, H, W): the spike counts, or what the host's linear read-out makes of them (float64)."""
+    counts = graph.counted(spikes)
+    return counts if graph.readout is None else graph.readout.scores(counts, graph.steps)
 
 
 def class_maps(graph: Graph, spikes: Spikes) -> NDArray[np.int64]:
-    """(N, H, W): arg-max over channels of the read-out's spike counts; ties go to the lowest class."""
+    """(N, H, W): arg-max over channels of the class scores; ties go to the lowest class."""
     maps: NDArray[np.int64] = class_scores(graph, spikes).argmax(axis=1)
     return maps
+
+
+def firing_rate(spikes: NDArray[np.uint8]) -> float:
+    """Spikes per neuron and step; a graded spike is one spike."""
+    return float(np.count_nonzero(spikes) / spikes.size)
 
 
 def _row(name: str, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> dict[str, Any]:
@@ -66,8 +72,8 @@ def _row(name: str, left: NDArray[np.uint8], right: NDArray[np.uint8]) -> dict[s
         "name": name,
         "compared": int(left.size),
         "mismatches": int(np.count_nonzero(left != right)),
-        "rate_left": float(left.mean()),
-        "rate_right": float(right.mean()),
+        "rate_left": firing_rate(left),
+        "rate_right": firing_rate(right),
     }
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from export.errors import UsageError
 from export.graph import Conv, Graph, Kind, Population, Projection
-from export.passes.lower import MEMORYLESS_OR, UNIT_WEIGHT
+from export.passes.lower import UNIT_WEIGHT, repeater
 from export.passes.schedule import Delays, arrival_steps, check_delays
 
 MOST_TAPS = 15  # lags that one delay population serves: ports of `export.lava.processes.delay_neuron`, but the first
@@ -74,8 +75,15 @@ def balance_delays(graph: Graph, delays: str = "relay") -> tuple[Graph, DelayRep
     needs    grammar "quantized"
     ensures  grammar "balanced": arrivals[target] == arrivals[source] + 1 + delay for every projection; a delay only
              behind inputs and delay neurons
+    raises   UsageError for graded spikes that would wait in delay neurons
     """
     delays = check_delays(delays)
+    graded = [p.name for p in graph.populations.values() if p.thresholds]
+    if graded and delays != "relay":
+        raise UsageError(
+            f"--delays {delays}: a delay neuron keeps one bit for each step, but '{graded[0]}' fires graded spikes. Use "
+            "--delays relay."
+        )
     arrivals = arrival_steps(graph, delays)
     lags = {p.name: arrivals[p.target] - arrivals[p.source] - 1 for p in graph.projections}
     waiting = {name: sorted({lags[p.name] for p in graph.out_of(name)} - {0}) for name in graph.populations}
@@ -138,7 +146,7 @@ def _repeat(population: Population, kind: Kind, name: str, before: str, step: in
     """A memoryless population with one neuron and one synapse per neuron of its source."""
     channels = population.physical_shape[0]
     weight = np.full((channels, 1, 1, 1), UNIT_WEIGHT, dtype=np.int32)
-    again = Population(name, kind, population.shape, MEMORYLESS_OR, None, population.layout)
+    again = repeater(population, name, kind, population.layout)
     return again, Conv(f"{before}->{name}", before, name, weight, groups=channels, origin=name), step
 
 

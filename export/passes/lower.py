@@ -2,17 +2,22 @@
 
 Each rewrite is exact:
     residual shortcut    the membrane stream is unrolled: every LIF on it gets all its convolutions as fan-in
-    concatenation        the kernel is split by input channels; the parts add at the dendrite
+    concatenation        the kernel is split by input channels; the parts add at the dendrite (`views`)
+    channel shuffle      the input channels of the next kernel are permuted (`views`)
     max pool of spikes   OR population
     product of spikes    AND population
     nearest resizing     composed into the next kernel (down: strided; up: phases of the target's layout)
     transposed conv      polyphase: a plain convolution into a space-to-depth layout (`taps`, `layout`)
+    average pool         already composed into the next kernel (`compose_pools`)
+    graded spikes        the weights that read them take their unit
+    linear read-out      the host's, on the counts of the populations that it reads
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -28,28 +33,23 @@ from export.dataflow import (
     Node,
     Product,
     ReadOut,
+    Shuffle,
+    SpikeSource,
     TransposedConvolution,
 )
-from export.errors import TraceError
-from export.graph import MEMORYLESS, Array, Conv, Graph, Kind, Lif, Population, Projection, Shape, Sparse
+from export.errors import QuantizeError, TraceError
+from export.graph import MEMORYLESS, Array, Conv, Graph, Kind, Lif, LinearReadOut, Population, Projection, Shape, Sparse
+from export.passes.check_spikes import threshold_ratios
 from export.passes.layout import Link, Plan, plan_layouts
 from export.passes.taps import Axis, axis_kernel
+from export.passes.views import Part, PartKernel, View, concatenated, in_parts_order, part_kernels, shuffled
 
 UNIT_WEIGHT = 32  # OR, AND, interleave and relay synapses; contract: 2 to 62, so nothing is left on the membrane
 OR_THRESHOLD = 16  # any spike fires
 AND_THRESHOLD = 48  # one spike does not, two do
 MEMORYLESS_OR = Lif(OR_THRESHOLD, **MEMORYLESS)
 MEMORYLESS_AND = Lif(AND_THRESHOLD, **MEMORYLESS)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A range of channels of a spike value: a whole population, resized by up / down."""
-
-    population: str
-    channels: int
-    up: int = 1
-    down: int = 1
+GRADED_THRESHOLD = UNIT_WEIGHT - 1  # of a neuron that repeats graded spikes: r of them reach r thresholds, r - 1 do not
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,27 +74,20 @@ def lower(flow: Dataflow, layout: str = "auto") -> Graph:
     raises   TraceError for a combination that has no exact rewrite, with the way out
     """
     lowering = _Lowering(flow)
-    readout = flow.nodes[flow.output]
-    outputs = lowering.views[readout.inputs[0]]
-    for part in outputs:
-        if part.up * part.down != 1:
-            raise TraceError(
-                f"'{readout.name}' reads '{part.population}' resized; resize on the host behind the read-out, or put a 1x1 "
-                "convolution and a LIF behind the resizing."
-            )
     shapes = lowering.shapes
     plan = plan_layouts(shapes, lowering.links, layout)
     populations: dict[str, Population] = {}
     projections: list[Projection] = []
     for name, population in lowering.populations.items():
         r = plan.layouts[name]
-        populations[name] = Population(name, population.kind, population.shape, population.lif, None, r)
+        populations[name] = replace(population, layout=r)
         projections += [_projection(s, name, shapes, plan) for s in lowering.synapses.get(name, ())]
         if name in plan.interleaved:
             again, permutation = interleave(populations[name])
             populations[again.name] = again
             projections.append(permutation)
-    return Graph(populations, tuple(projections), tuple(part.population for part in outputs), flow.steps)
+    outputs = tuple(part.population for part in lowering.output.parts)
+    return Graph(populations, tuple(projections), outputs, flow.steps, readout=lowering.readout())
 
 
 class _Lowering:
@@ -102,65 +95,138 @@ class _Lowering:
 
     def __init__(self, flow: Dataflow) -> None:
         self.flow = flow
-        self.views: dict[str, tuple[Part, ...]] = {}
+        self.views: dict[str, View] = {}
         self.terms: dict[str, tuple[str, ...]] = {}
         self.populations: dict[str, Population] = {}
         self.synapses: dict[str, list[Synapse]] = {}
         self.links: dict[str, list[Link]] = {}
+        self.kernels: dict[str, list[PartKernel]] = {}  # of a convolution, once for all that it feeds
         self.host: set[str] = set()
         for node in flow.nodes.values():
-            self._visit(node)
+            visit = self._visits.get(type(node))
+            if visit is not None:
+                visit(self, node)
 
     @property
     def shapes(self) -> dict[str, Shape]:
         return {name: p.shape for name, p in self.populations.items()}
 
-    def _visit(self, node: Node) -> None:
-        if isinstance(node, (Convolution, TransposedConvolution)):
-            if node.inputs[0] not in self.views:
-                self.host.add(node.name)
-            self.terms[node.name] = (node.name,)
-        elif isinstance(node, Add):
-            self.terms[node.name] = tuple(t for i in node.inputs for t in self.terms[i])
-        elif isinstance(node, Fire):
-            self._fire(node)
-        elif isinstance(node, Concat):
-            self.views[node.name] = tuple(part for i in node.inputs for part in self.views[i])
-        elif isinstance(node, Nearest):
-            self.views[node.name] = tuple(_resized(node, part, self.flow) for part in self.views[node.inputs[0]])
-        elif isinstance(node, MaxPool):
-            self._gate(node, "or", MEMORYLESS_OR, np.full((node.shape[0], 1, *node.kernel), float(UNIT_WEIGHT)))
-        elif isinstance(node, Product):
-            self._gate(node, "and", MEMORYLESS_AND, np.full((node.shape[0], 1, 1, 1), float(UNIT_WEIGHT)))
-        elif isinstance(node, ReadOut):
-            self.views[node.name] = self.views[node.inputs[0]]
+    @property
+    def output(self) -> View:
+        """What the read-out reads."""
+        return self.views[self.flow.output]
+
+    def unit(self, population: str) -> float:
+        """What one unit of a population's spikes is worth: 1, or of graded ones the smallest threshold."""
+        node = self.flow.nodes[population]
+        return node.lif.v_th if isinstance(node, Fire) and node.thresholds else 1.0
+
+    def readout(self) -> LinearReadOut | None:
+        """The host's linear map for the channels of the outputs as they stand."""
+        node, view = self.flow.nodes[self.flow.output], self.output
+        assert isinstance(node, ReadOut)
+        units = [self.unit(part.population) for part in view.parts]
+        if node.weight is not None:
+            worth = np.repeat(units, [part.channels for part in view.parts])
+            return LinearReadOut(in_parts_order(node.weight, view, 1) * worth, node.bias)
+        if view.order is not None or len(set(units)) > 1:
+            raise TraceError(
+                f"'{node.name}' counts spikes whose channels were shuffled, or that are graded in different units; give it a "
+                "weight (a linear read-out), or put a 1x1 convolution and a LIF before it."
+            )
+        return None
+
+    def _synapses(self, node: Convolution | TransposedConvolution) -> None:
+        if node.inputs[0] not in self.views:
+            self.host.add(node.name)
+        self.terms[node.name] = (node.name,)
+
+    def _add(self, node: Add) -> None:
+        self.terms[node.name] = tuple(t for i in node.inputs for t in self.terms[i])
+
+    def _source(self, node: SpikeSource) -> None:
+        self.views[node.name] = View((Part(node.name, node.shape[0]),))
+        self.populations[node.name] = Population(node.name, "input", node.shape)
+
+    def _concat(self, node: Concat) -> None:
+        self.views[node.name] = concatenated([self.views[i] for i in node.inputs])
+
+    def _shuffle(self, node: Shuffle) -> None:
+        self.views[node.name] = shuffled(self.views[node.inputs[0]], node.groups)
+
+    def _nearest(self, node: Nearest) -> None:
+        view = self.views[node.inputs[0]]
+        self.views[node.name] = replace(view, parts=tuple(_resized(node, part, self.flow) for part in view.parts))
+
+    def _readout(self, node: ReadOut) -> None:
+        self.views[node.name] = self.views[node.inputs[0]]
+        for part in self.views[node.name].parts:
+            if part.up * part.down != 1:
+                raise TraceError(
+                    f"'{node.name}' reads '{part.population}' resized; resize on the host behind the read-out, or put a 1x1 "
+                    "convolution and a LIF behind the resizing."
+                )
 
     def _fire(self, node: Fire) -> None:
-        self.views[node.name] = (Part(node.name, node.shape[0]),)
+        self.views[node.name] = View((Part(node.name, node.shape[0]),))
         terms = self.terms[node.inputs[0]]
+        ratios = threshold_ratios(node.thresholds) if node.thresholds else ()
+        assert ratios is not None  # `check_spikes`
         if all(term in self.host for term in terms):
-            self.populations[node.name] = Population(node.name, "input", node.shape)
+            self.populations[node.name] = Population(node.name, "input", node.shape, thresholds=ratios)
             return
-        self.populations[node.name] = Population(node.name, "lif", node.shape, node.lif)
+        self.populations[node.name] = Population(node.name, "lif", node.shape, node.lif, thresholds=ratios)
         self.synapses[node.name] = []
         for count, term in enumerate(terms):
             conv = self.flow.nodes[term]
             assert isinstance(conv, (Convolution, TransposedConvolution))
             repeat = f"#{terms[:count].count(term)}" if term in terms[:count] else ""
-            self._connect(node.name, _split(conv, self.views[conv.inputs[0]], f"{term}->{node.name}{repeat}"))
+            self._connect(node.name, self._split(conv, f"{term}->{node.name}{repeat}"))
+
+    def _split(self, conv: Convolution | TransposedConvolution, name: str) -> list[Synapse]:
+        """One synapse per population that a convolution reads; the bias goes with the first."""
+        view = self.views[conv.inputs[0]]
+        if conv.name not in self.kernels:
+            axis = 0 if isinstance(conv, TransposedConvolution) else 1
+            self.kernels[conv.name] = [self._worth(k) for k in part_kernels(conv.weight, conv.groups, view, axis)]
+        kernels = self.kernels[conv.name]
+        return [
+            Synapse(
+                name if len(kernels) == 1 else f"{name}[{index}]",
+                kernel.part,
+                kernel.weight,
+                conv,
+                kernel.groups,
+                None if index else conv.bias,
+                conv.name,
+            )
+            for index, kernel in enumerate(kernels)
+        ]
+
+    def _worth(self, kernel: PartKernel) -> PartKernel:
+        """The kernel in units of its source's spikes."""
+        unit = self.unit(kernel.part.population)
+        return kernel if unit == 1.0 else replace(kernel, weight=kernel.weight * unit)
+
+    def _pool(self, node: MaxPool) -> None:
+        self._gate(node, "or", MEMORYLESS_OR, np.full((node.shape[0], 1, *node.kernel), float(UNIT_WEIGHT)))
+
+    def _product(self, node: Product) -> None:
+        self._gate(node, "and", MEMORYLESS_AND, np.full((node.shape[0], 1, 1, 1), float(UNIT_WEIGHT)))
 
     def _gate(self, node: MaxPool | Product, kind: Kind, lif: Lif, weight: Array) -> None:
-        self.views[node.name] = (Part(node.name, node.shape[0]),)
+        self.views[node.name] = View((Part(node.name, node.shape[0]),))
         self.populations[node.name] = Population(node.name, kind, node.shape, lif)
         self.synapses[node.name] = []
         for index, source in enumerate(node.inputs):
-            parts = self.views[source]
-            if len(parts) != 1:
+            view = self.views[source]
+            if len(view.parts) != 1:
                 raise TraceError(
                     f"'{node.name}' reads a concatenation ('{source}'); {kind.upper()} each part first, then concatenate."
                 )
-            name = f"{parts[0].population}->{node.name}" + (f"#{index}" if index else "")
-            self._connect(node.name, [Synapse(name, parts[0], weight, node, node.shape[0], None, node.name)])
+            (kernel,) = part_kernels(weight, node.shape[0], view, 1)
+            name = f"{kernel.part.population}->{node.name}" + (f"#{index}" if index else "")
+            self._connect(node.name, [Synapse(name, kernel.part, kernel.weight, node, kernel.groups, None, node.name)])
 
     def _connect(self, target: str, synapses: list[Synapse]) -> None:
         shapes = self.shapes
@@ -170,6 +236,20 @@ class _Lowering:
             link = Link(synapse.part.population, axes, synapse.part.channels, synapse.groups)
             self.links.setdefault(target, []).append(link)
 
+    _visits: ClassVar[Mapping[type[Node], Callable[[Any, Any], None]]] = {
+        Convolution: _synapses,
+        TransposedConvolution: _synapses,
+        Add: _add,
+        Fire: _fire,
+        SpikeSource: _source,
+        Concat: _concat,
+        Shuffle: _shuffle,
+        Nearest: _nearest,
+        MaxPool: _pool,
+        Product: _product,
+        ReadOut: _readout,
+    }
+
 
 def _resized(node: Nearest, part: Part, flow: Dataflow) -> Part:
     if part.up * node.up > 1 and part.down * node.down > 1:
@@ -178,22 +258,6 @@ def _resized(node: Nearest, part: Part, flow: Dataflow) -> Part:
     if height % node.down or width % node.down:
         raise TraceError(f"'{node.name}' shrinks {height}x{width} by {node.down}, which does not divide it.")
     return Part(part.population, part.channels, part.up * node.up, part.down * node.down)
-
-
-def _split(conv: Convolution | TransposedConvolution, parts: tuple[Part, ...], name: str) -> list[Synapse]:
-    """One synapse per concatenated part; the bias goes with the first."""
-    if len(parts) == 1:
-        return [Synapse(name, parts[0], conv.weight, conv, conv.groups, conv.bias, conv.name)]
-    if conv.groups != 1:
-        raise TraceError(f"'{conv.name}' is a grouped convolution of a concatenation; convolve each part by itself.")
-    synapses, first = [], 0
-    axis = 0 if isinstance(conv, TransposedConvolution) else 1
-    for index, part in enumerate(parts):
-        weight = np.take(conv.weight, range(first, first + part.channels), axis=axis)
-        bias = conv.bias if index == 0 else None
-        synapses.append(Synapse(f"{name}[{index}]", part, weight, conv, 1, bias, conv.name))
-        first += part.channels
-    return synapses
 
 
 def _axes(synapse: Synapse, source: Shape, target: Shape) -> tuple[Axis, Axis]:
@@ -283,10 +347,26 @@ def _interleaved_name(name: str) -> str:
     return f"{name}.interleave"
 
 
+def repeater(population: Population, name: str, kind: Kind, layout: int) -> Population:
+    """A memoryless population that fires what another fires, one step later, through one synapse of `UNIT_WEIGHT` a neuron.
+
+    raises  QuantizeError for graded spikes that it would not repeat exactly
+    """
+    if not population.thresholds:
+        return Population(name, kind, population.shape, MEMORYLESS_OR, None, layout)
+    if population.largest_spike > UNIT_WEIGHT:
+        raise QuantizeError(
+            f"graded spikes of '{population.name}' reach {population.largest_spike}; what has to wait, or change its layout, is "
+            f"repeated exactly up to {UNIT_WEIGHT}. Use five thresholds at most (such as 2, 1, 0.5, 0.25, 0.125)."
+        )
+    lif = Lif(GRADED_THRESHOLD, **MEMORYLESS)
+    return Population(name, kind, population.shape, lif, None, layout, population.thresholds)
+
+
 def interleave(population: Population) -> tuple[Population, Sparse]:
     """A memoryless population at full resolution, fed pixel by pixel from a space-to-depth one."""
     name = _interleaved_name(population.name)
-    again = Population(name, "interleave", population.shape, MEMORYLESS_OR)
+    again = repeater(population, name, "interleave", layout=1)
     channels, height, width = population.shape
     r = population.layout
     c, y, x = np.meshgrid(np.arange(channels), np.arange(height), np.arange(width), indexing="ij")

@@ -23,8 +23,9 @@ def prove_range(graph: Graph, extremes: Mapping[str, Extremes] | None = None) ->
     returns  {"populations": [{"name", "verdict", "a", "u", "v"}]}, intervals in weight units (a) and state units (u, v).
              The verdict is proved for any spikes; where that fails, `extremes` (measured by the integer executor) decide
 
-    a in [sum of negative weights, sum of positive weights]; u and v follow `export.graph.Lif` by interval arithmetic, v
-    after a step being at most v_th << 6 (it is reset above).
+    a in [sum of negative weights, sum of positive weights], times the largest graded spike of their source; u and v follow
+    `export.graph.Lif` by interval arithmetic, v after a step being at most v_th << 6 (it is reset above), of a graded
+    population at most that or what all thresholds leave.
     """
     rows = []
     for population in graph.populations.values():
@@ -49,7 +50,7 @@ def _sum_interval(graph: Graph, population: Population) -> tuple[int, int]:
     """Smallest and largest synaptic sum over all neurons of a population."""
     low = high = np.zeros(1, dtype=np.int64)
     for projection in graph.into(population.name):
-        weight = _per_channel(projection)
+        weight = _per_channel(projection) * graph.populations[projection.source].largest_spike
         low = low + np.minimum(weight, 0).sum(axis=1)
         high = high + np.maximum(weight, 0).sum(axis=1)
     return int(low.min()), int(high.max())
@@ -76,7 +77,9 @@ def _state_intervals(
     for _ in range(steps):
         u = (_kept(u[0], lif.u_decay) + (low << V_TH_SHIFT), _kept(u[1], lif.u_decay) + (high << V_TH_SHIFT))
         v = (_kept(kept[0], lif.v_decay) + u[0] + push[0], _kept(kept[1], lif.v_decay) + u[1] + push[1])
-        kept = (min(v[0], 0), max(0, min(v[1], int(lif.v_th) << V_TH_SHIFT)))
+        most, taken = int(lif.v_th) << V_TH_SHIFT, sum(population.thresholds) * (int(lif.v_th) << V_TH_SHIFT)
+        left = max(most, v[1] - taken) if population.thresholds else most
+        kept = (min(v[0], 0), max(0, min(v[1], left)))
         widest_u = (min(widest_u[0], u[0]), max(widest_u[1], u[1]))
         widest_v = (min(widest_v[0], v[0]), max(widest_v[1], v[1]))
     return widest_u, widest_v

@@ -4,12 +4,15 @@ The module is traced with torch.fx. Its leaves are the modules that describe the
 key "op" (see `LEAVES`). Between them only `+`, `*` and module calls may stand; anything else is refused by its dotted
 name. The first value that the module returns is the class map; whatever does not lead to it (auxiliary heads) is left
 out, but for the count of its multiply-accumulates. `export` knows no model: the protocol is all it needs.
+
+Keys beside "op" that may be left out: bias of "conv", "conv_transpose" and "readout"; weight of "readout" (None: spike
+counts are the scores); "reset" ("hard" or "soft") and "thresholds" (from the largest; the module then gives their sum) of "lif".
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stderr
 from copy import deepcopy
 from io import StringIO
@@ -22,6 +25,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from export.dataflow import (
     Add,
+    AveragePool,
     Bias,
     Concat,
     Convolution,
@@ -36,6 +40,10 @@ from export.dataflow import (
     Norm,
     Product,
     ReadOut,
+    Relu,
+    Shuffle,
+    SpikeSource,
+    SumPool,
     TransposedConvolution,
 )
 from export.errors import TraceError
@@ -45,10 +53,11 @@ Description = Mapping[str, Any]
 Build = Callable[[str, tuple[str, ...], Shape, Description], Node]
 
 
-def trace(module: nn.Module, image_shape: Shape) -> Dataflow:
+def trace(module: nn.Module, input_shape: Sequence[int]) -> Dataflow:
     """Read the network out of a module.
 
-    needs    every leaf describes itself and is called once; the module takes images (N, 3, H, W)
+    input_shape  (C, H, W) of an image that is the same at every step, or (T, C, H, W) of frames or spikes
+    needs    every leaf describes itself and is called once; the module takes batches (N, *input_shape)
     ensures  nodes in topological order, all of them lead to the read-out, all numbers are finite
     raises   TraceError naming the module (dotted path) or operation that cannot be expressed
     """
@@ -56,7 +65,7 @@ def trace(module: nn.Module, image_shape: Shape) -> Dataflow:
     module.eval()
     try:
         traced = _symbolic(module)
-        _propagate(module, traced, image_shape)
+        _propagate(module, traced, tuple(input_shape))
     finally:
         module.train(was_training)
     output = _first_output(traced.graph)
@@ -69,13 +78,35 @@ def trace(module: nn.Module, image_shape: Shape) -> Dataflow:
             node = _node(traced, fx_node, names, nodes)
             names[fx_node] = node.name
             nodes[node.name] = node
-            if isinstance(node, Fire):
-                steps.add(int(fx_node.meta["tensor_meta"].shape[1]))
+            steps |= _steps(node, fx_node)
     if len(steps) != 1:
         raise TraceError(f"all neurons must run the same number of time steps; found {sorted(steps)}.")
-    if not isinstance(nodes[names[output]], ReadOut):
+    readout = nodes[names[output]]
+    if not isinstance(readout, ReadOut):
         raise TraceError(f"the first output must be a read-out; found '{names[output]}'. Return the class map first.")
+    _check_readout(readout, nodes[readout.inputs[0]].shape[0])
     return Dataflow(nodes, names[output], steps.pop(), _left_out(traced, wanted))
+
+
+def _check_readout(readout: ReadOut, channels: int) -> None:
+    """TraceError unless a linear read-out has a column for each channel that it reads, and a bias for each row."""
+    weight, bias = readout.weight, readout.bias
+    if weight is not None and (weight.ndim != 2 or weight.shape[1] != channels):
+        raise TraceError(
+            f"read-out '{readout.name}' has weights {weight.shape}; what it reads has {channels} channels: (classes, {channels})."
+        )
+    if bias is not None and (weight is None or bias.shape != weight.shape[:1]):
+        raise TraceError(
+            f"read-out '{readout.name}' has a bias {bias.shape}; one for each row of its weight is needed."
+        )
+
+
+def _steps(node: Node, fx_node: fx.Node) -> set[int]:
+    """Time steps of what has a time axis for certain; 1 for an activation of an ANN, which has none."""
+    shape = fx_node.meta["tensor_meta"].shape
+    if isinstance(node, Relu) and len(shape) == len(node.shape) + 1:
+        return {1}
+    return {int(shape[1])} if isinstance(node, (Fire, SpikeSource, Relu)) else set()
 
 
 class _Tracer(fx.Tracer):
@@ -102,7 +133,7 @@ def _symbolic(module: nn.Module) -> fx.GraphModule:
         ) from error
 
 
-def _propagate(module: nn.Module, traced: fx.GraphModule, image_shape: Shape) -> None:
+def _propagate(module: nn.Module, traced: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
     """Give every traced node the shape of its value.
 
     Shapes alone go through a copy on torch's meta device, which takes no time and no memory. A module that needs numbers
@@ -113,18 +144,18 @@ def _propagate(module: nn.Module, traced: fx.GraphModule, image_shape: Shape) ->
         try:
             shapes = fx.GraphModule(deepcopy(module).to("meta"), traced.graph)
             with redirect_stderr(StringIO()):  # ShapeProp prints a traceback when something fails
-                ShapeProp(shapes).propagate(torch.empty(1, *image_shape, device="meta"))
+                ShapeProp(shapes).propagate(torch.empty(1, *input_shape, device="meta"))
         except (RuntimeError, TypeError, ValueError, AttributeError):
-            _propagate_numbers(module, traced, image_shape)
+            _propagate_numbers(module, traced, input_shape)
 
 
-def _propagate_numbers(module: nn.Module, traced: fx.GraphModule, image_shape: Shape) -> None:
-    image = torch.zeros(1, *image_shape)
+def _propagate_numbers(module: nn.Module, traced: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
+    image = torch.zeros(1, *input_shape)
     try:
         module(image)  # its own error, before ShapeProp wraps and prints it
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise TraceError(f"the module does not run on one image {image_shape}: {reason}") from error
+        raise TraceError(f"the module does not run on one image {input_shape}: {reason}") from error
     ShapeProp(traced).propagate(image)
 
 
@@ -264,7 +295,21 @@ def _norm(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> N
 
 
 def _fire(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
-    return Fire(name, inputs, shape, Lif(float(d["v_th"]), int(d["u_decay"]), int(d["v_decay"])))
+    thresholds, reset = tuple(float(v) for v in d.get("thresholds") or ()), d.get("reset", "hard")
+    if reset not in ("hard", "soft"):
+        raise TraceError(f"module '{name}' describes its reset as {reset!r}; there are hard and soft.")
+    if sorted(thresholds, reverse=True) != list(thresholds):
+        raise TraceError(f"module '{name}' describes thresholds {thresholds}; list the largest first.")
+    lif = Lif(thresholds[-1] if thresholds else float(d["v_th"]), int(d["u_decay"]), int(d["v_decay"]))
+    return Fire(name, inputs, shape, lif, reset, thresholds)
+
+
+def _readout(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
+    return ReadOut(name, inputs, shape, _optional(name, d, "weight"), _optional(name, d, "bias"))
+
+
+def _sum_pool(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
+    return SumPool(name, inputs, shape, d["kernel"], d["stride"], d["padding"])
 
 
 LEAVES: dict[str, Build] = {
@@ -278,7 +323,12 @@ LEAVES: dict[str, Build] = {
     "max_pool": lambda name, inputs, shape, d: MaxPool(name, inputs, shape, d["kernel"], d["stride"], d["padding"]),
     "nearest": lambda name, inputs, shape, d: Nearest(name, inputs, shape, int(d["up"]), int(d["down"])),
     "host": lambda name, inputs, shape, d: Host(name, inputs, shape),
-    "readout": lambda name, inputs, shape, d: ReadOut(name, inputs, shape),
+    "sum_pool": _sum_pool,
+    "average_pool": lambda name, inputs, shape, d: AveragePool(name, inputs, shape),
+    "shuffle": lambda name, inputs, shape, d: Shuffle(name, inputs, shape, int(d["groups"])),
+    "spike_source": lambda name, inputs, shape, d: SpikeSource(name, inputs, shape),
+    "relu": lambda name, inputs, shape, d: Relu(name, inputs, shape),
+    "readout": _readout,
 }
 
 OPERATORS: dict[Any, type[Node]] = {operator.add: Add, operator.mul: Product, torch.add: Add, torch.mul: Product}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import hw_configs
 from export.graph import Graph
 from export.mapping.cost import cost
@@ -44,7 +46,7 @@ def build_report(
     raises          UsageError for a system of other chips
     """
     graph, placement = compiled.graph, compiled.placement
-    recorded = complete(graph, inputs, spikes)
+    recorded = _fired(graph, complete(graph, inputs, spikes))
     loads = measure(graph, placement, recorded)
     rates = {name: float(values.mean()) for name, values in recorded.items()}
     mapped = map_cores(graph, placement, recorded, system, about.name if about else "the network")
@@ -54,7 +56,9 @@ def build_report(
     trained = energy.Trained(graph.steps, counts["macs_per_step"], counts["host_macs"], rate)
     vectors = len(next(iter(inputs.values())))
     coefficients = hw_configs.load_coefficients(COEFFICIENTS)
-    deployed = energy.Deployed(graph.steps, _host_macs(compiled), work.synops_per_sample)
+    deployed = energy.Deployed(
+        graph.steps, _host_macs(compiled), work.synops_per_sample, counts["readout_host_macs"], _frames(compiled)
+    )
     outputs = sum(float(recorded[name].sum()) / vectors for name in graph.outputs)
     chip_cost = cost(work, placement.chip, None, mapped.traffic, mapped.chosen, outputs)
     chip_model = chip_cost.to_json()
@@ -101,13 +105,18 @@ def _identity(compiled: Compiled, about: About | None) -> dict[str, Any]:
     """Which network this is; the score is that of its training, not of the exported integers."""
     return {
         "name": about.name if about else None,
-        "input": list(compiled.image_shape),
+        "input": list(compiled.input_shape),
         "steps_per_sample": compiled.graph.steps,
         "params": compiled.params,
         "miou": about.miou if about else None,
         "miou_split": about.miou_split if about else None,
         "versions": versions(),
     }
+
+
+def _fired(graph: Graph, spikes: Spikes) -> Spikes:
+    """1 where a neuron fires: a graded spike is one spike, and one synop at each synapse."""
+    return {n: (v > 0).astype(np.uint8) if graph.populations[n].thresholds else v for n, v in spikes.items()}
 
 
 def _firing_rate(graph: Graph, rates: Mapping[str, float]) -> float:
@@ -118,6 +127,12 @@ def _firing_rate(graph: Graph, rates: Mapping[str, float]) -> float:
 
 def _host_macs(compiled: Compiled) -> int:
     return sum(macs.per_step for macs in compiled.macs.values() if macs.on_host and macs.deployed)
+
+
+def _frames(compiled: Compiled) -> int:
+    """How often the host convolves for one sample: once for an image, T times for frames."""
+    shape = compiled.input_shape
+    return shape[0] if len(shape) == 4 else 1
 
 
 def _places(placement: Placement, mapped: Mapped) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Every coefficient comes from `hw_configs`; nothing here knows a joule.
 
     papers, as trained    E = T * (fr * E_AC * ACs + E_MAC * MACs_host)
     the same net as ANN   E = E_MAC * MACs
-    papers, as deployed   E = E_AC * synops + E_MAC * MACs_host   (the host convolves an image once; the papers: T times)
+    papers, as deployed   E = E_AC * synops + E_MAC * (n MACs_host + MACs_readout)   (n = 1: the host convolves an image once,
+                          frames T times; the papers: T times)
 
 ACs: accumulations per step if every neuron fired; as trained, auxiliary heads are counted in. fr: mean firing rate.
 """
@@ -33,11 +34,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Deployed:
-    """As deployed, without auxiliary heads, per sample: T; MACs of the host's convolutions; synops."""
+    """As deployed, without auxiliary heads, per sample: T; MACs of the host's convolutions of one frame; synops; MACs of the
+    host's linear read-out; frames that the host convolves.
+    """
 
     steps: int
     host_macs: int
     synops: float
+    readout_macs: int = 0
+    frames: int = 1
 
 
 def papers_as_trained(trained: Trained, coefficients: Coefficients) -> dict[str, Any]:
@@ -60,17 +65,19 @@ def papers_as_trained(trained: Trained, coefficients: Coefficients) -> dict[str,
 def papers_as_deployed(deployed: Deployed, coefficients: Coefficients) -> dict[str, Any]:
     """The same coefficients on what is really run: unrolled fan-in, OR, AND and relays."""
     mac, ac = _joule(coefficients.mac_energy), _joule(coefficients.ac_energy)
-    on_chip, host = ac * deployed.synops, mac * deployed.host_macs
+    on_chip, host, readout = ac * deployed.synops, mac * deployed.host_macs, mac * deployed.readout_macs
+    frames = deployed.frames * host
     return {
-        "formula": "E_AC * synops + E_MAC * MACs_host",
+        "formula": "E_AC * synops + E_MAC * MACs_host" + (" + E_MAC * MACs_readout" if deployed.readout_macs else ""),
         "coefficients": coefficients.name,
         "synops_per_sample": deployed.synops,
-        "host_macs": deployed.host_macs,
-        "energy_j": on_chip + host,
+        "host_macs": deployed.frames * deployed.host_macs,
+        "readout_macs": deployed.readout_macs,
+        "energy_j": on_chip + frames + readout,
         "chip_part_j": on_chip,
-        "host_part_j": host,
-        "energy_host_every_step_j": on_chip + deployed.steps * host,
-        "note": "the host convolves an image once; energy_host_every_step_j counts it T times, as the papers do",
+        "host_part_j": frames + readout,
+        "energy_host_every_step_j": on_chip + deployed.steps * host + readout,
+        "note": "the host convolves an image once, frames at every step; energy_host_every_step_j: T times, as the papers do",
     }
 
 

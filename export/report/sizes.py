@@ -19,6 +19,7 @@ def network_counts(graph: Graph, macs: Mapping[str, Macs]) -> dict[str, Any]:
 
     macs_per_step           all convolutions of one time step, as trained; macs_per_step_deployed: without auxiliary heads
     host_macs               those of macs_per_step that read pixels
+    readout_host_macs       those of the host's linear read-out, once per sample; in macs_per_step, too, as it was trained
     depth                   the last arrival step
     latency_steps           from the first step of a sample's input to the last of its output
     """
@@ -27,6 +28,7 @@ def network_counts(graph: Graph, macs: Mapping[str, Macs]) -> dict[str, Any]:
         "macs_per_step": sum(m.per_step for m in macs.values()),
         "macs_per_step_deployed": sum(m.per_step for m in macs.values() if m.deployed),
         "host_macs": sum(m.per_step for m in macs.values() if m.on_host),
+        "readout_host_macs": sum(m.per_step for m in macs.values() if m.by_readout),
         "neurons": kinds["lif"],
         "neurons_deployed": sum(kinds.values()),
         "neurons_by_kind": kinds,

@@ -21,6 +21,9 @@ def export_command(
         str | None, typer.Option(help="Refuse what does not fit it: a system of `neuroseg hw list`, or a YAML file.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Export even if it does not fit the system.")] = False,
+    allow_graded: Annotated[
+        bool, typer.Option("--allow-graded", help="Take neurons of several thresholds; they run on simulators only.")
+    ] = False,
     vectors: Annotated[int, typer.Option(help="Test vectors to keep in the bundle.", min=1)] = 4,
     json: Json = False,
 ) -> None:
@@ -29,7 +32,15 @@ def export_command(
     from neuroseg.commands.exporting import export_run, summarise
 
     content = export_run(
-        run, out, target=target, layout=layout, delays=delays, vectors=vectors, system=system, force=force
+        run,
+        out,
+        target=target,
+        layout=layout,
+        delays=delays,
+        vectors=vectors,
+        system=system,
+        force=force,
+        allow_graded=allow_graded,
     )
     if json:
         put_json(content)

@@ -20,12 +20,8 @@ from export.mapping.partition import place
 from export.mapping.placement import Placement
 from export.mapping.summary import summarise
 from export.passes.balance_delays import DelayReport, balance_delays
-from export.passes.check_spikes import check_spikes
-from export.passes.count_macs import count_macs
-from export.passes.fold_norm import fold_norm
-from export.passes.lower import lower
 from export.passes.quantize import WEIGHT_MAX
-from export.passes.trace import trace
+from export.pipeline import lower_module
 from export.report.sizes import network_counts
 from hw_configs import Chip, System
 from neuroseg.config import Config
@@ -75,9 +71,8 @@ class Candidate:
 def lower_untrained(config: Config, layout: str) -> Untrained:
     """Trace, fold, check and lower a config's network. Raises what `export` would raise."""
     model = build(config)
-    flow = fold_norm(trace(model, config.input_shape))
-    check_spikes(flow)
-    return Untrained(config, full_width(lower(flow, layout)), count_macs(flow), parameter_count(model))
+    lowered = lower_module(model, config.input_shape, layout=layout)
+    return Untrained(config, full_width(lowered.graph), lowered.macs, parameter_count(model))
 
 
 def place_untrained(untrained: Untrained, delays: str, system: System, chip: Chip | None = None) -> Candidate:

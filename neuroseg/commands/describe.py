@@ -8,13 +8,8 @@ import numpy as np
 
 from export.graph import Conv, Graph, Population
 from export.passes.balance_delays import MOST_TAPS, DelayReport, balance_delays
-from export.passes.check_spikes import check_spikes
-from export.passes.count_macs import count_macs
-from export.passes.fold_norm import fold_norm
-from export.passes.lower import lower
 from export.passes.schedule import check_delays
-from export.passes.trace import trace
-from export.pipeline import check_layout
+from export.pipeline import check_layout, lower_module
 from export.report.sizes import network_counts
 from neuroseg.commands.console import show
 from neuroseg.config import Config
@@ -29,9 +24,8 @@ def describe(config: Config, layout: str = "auto", delays: str = "relay") -> dic
     check_layout(layout)
     check_delays(delays)
     model = build(config)
-    flow = fold_norm(trace(model, config.input_shape))
-    check_spikes(flow)
-    trained = lower(flow, layout)
+    lowered = lower_module(model, config.input_shape, layout=layout)
+    trained = lowered.graph
     deployed, report = balance_delays(trained, delays)
     rows = [_row(p, trained, deployed.arrivals[p.name], report) for p in trained.populations.values()]
     return {
@@ -41,7 +35,7 @@ def describe(config: Config, layout: str = "auto", delays: str = "relay") -> dic
         "steps": config.model.steps,
         "delays": delays,
         "params": parameter_count(model),
-        **network_counts(deployed, count_macs(flow)),
+        **network_counts(deployed, lowered.macs),
         "populations": rows,
     }
 

@@ -44,6 +44,7 @@ def export_run(
     vectors: int = 4,
     system: str | None = None,
     force: bool = False,
+    allow_graded: bool = False,
 ) -> dict[str, Any]:
     """Compile the run and write the bundle with `vectors` test vectors; returns the content of `report.json`.
 
@@ -52,6 +53,7 @@ def export_run(
     delays  how skips wait: relay, neuron or auto
     system  a name in `hw_configs`, or the path of a YAML file: what does not fit it is refused, unless `force`; then the
             report says that it does not fit. Its chip takes the place of `target`. None: nothing is refused
+    allow_graded   take neurons of several thresholds, too, whose graded spikes run on the simulators only
     """
     if target not in TARGETS:
         raise UsageError(f"unknown target '{target}'; supported: {', '.join(TARGETS)}.")
@@ -65,7 +67,9 @@ def export_run(
     config, model = load_run(run)
     samples = load_samples(config, vectors, "--vectors")
     chip = target if board is None else board.chip
-    compiled = compile_module(model, config.input_shape, layout=layout, delays=delays, target=chip)
+    compiled = compile_module(
+        model, config.input_shape, layout=layout, delays=delays, target=chip, allow_graded=allow_graded
+    )
     if board is not None:
         compiled = _held_against(
             compiled, board, config.name, None if force else f"{run / 'config.yaml'} --system {system}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from export.bundle import Bundle, check_outside, check_samples, open_bundle
 from export.files import check_parent, replacing
-from export.parity.compare import Explain, compare
+from export.parity.compare import Explain, compare, firing_rate
 from export.parity.diagnose import diagnose
 from export.simulate import BoardTiming, check_backend, check_board_timing
 from neuroseg.commands.console import say, show
@@ -98,7 +98,7 @@ def simulate_bundle(
 ) -> dict[str, Any]:
     """Run the bundle's test vectors on a backend, check them against the recorded spikes, keep the spikes if asked.
 
-    out      .npz that gets spikes/<population> and readout
+    out      .npz that gets spikes/<population> and readout: the counts, before any linear map
     returns  JSON-ready summary with the parity of recorded against simulated spikes
     """
     check_board_timing(board_timing, (backend,))
@@ -115,12 +115,12 @@ def simulate_bundle(
         _keep(bundle, spikes, out)
     result = compare(bundle.graph, {name: v[:count] for name, v in recorded.items()}, spikes, ("recorded", backend))
     kept = ("samples", "compared", "mismatches", "first_divergence")
-    rates = {name: float(values.mean()) for name, values in spikes.items()}
+    rates = {name: firing_rate(values) for name, values in spikes.items()}
     return {"schema_version": 1, "backend": backend, **{k: result[k] for k in kept}, "firing_rates": rates}
 
 
 def _keep(bundle: Bundle, spikes: Spikes, out: Path) -> None:
-    readout = np.concatenate([spikes[n].sum(axis=1, dtype=np.int32) for n in bundle.graph.outputs], axis=1)
+    readout = bundle.graph.counted(spikes).astype(np.int32)
     named = {f"spikes/{name}": values for name, values in spikes.items()}
     with replacing(out) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, readout=readout, **named)

@@ -39,7 +39,7 @@ def draw_samples(path: Path, samples: Samples, maps: Mapping[str, Map], count: i
     for row in range(count):
         _classes(axes[row], samples, row, maps)
         _difference(axes[row][-1], samples, row, last[0], last[-1])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_disagreement(path: Path, samples: Samples, maps: Mapping[str, Map], pairs: Sequence[tuple[str, str]]) -> None:
@@ -56,7 +56,7 @@ def draw_disagreement(path: Path, samples: Samples, maps: Mapping[str, Map], pai
         _classes(axes[row], samples, row, shown)
         for axis, (left, right) in zip(axes[row][2 + len(shown) :], pairs, strict=True):
             _difference(axis, samples, row, maps[left], maps[right])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_iou(path: Path, names: Sequence[str], ious: Mapping[str, IouPerClass]) -> None:
@@ -84,7 +84,7 @@ def draw_iou(path: Path, names: Sequence[str], ious: Mapping[str, IouPerClass]) 
     axis.set_xlabel(f"IoU minus that of {first}, percentage points", fontsize=8)
     axis.tick_params(axis="x", labelsize=7)
     figure.legend(fontsize=7, loc="outside upper center", ncols=2, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _merged(ious: Mapping[str, IouPerClass]) -> list[tuple[str, IouPerClass]]:
@@ -114,7 +114,7 @@ def _grid(columns: Sequence[str], rows: int, samples: Samples, titles: int = 1) 
     for axis, title in zip(axes[0], columns, strict=True):
         axis.set_title(title, fontsize=9)
     if legend:
-        colours = _palette(samples)
+        colours = palette(samples.classes, samples.colours)
         patches = [
             Patch(facecolor=c, edgecolor="gray", label=n) for c, n in zip(colours, samples.class_names, strict=True)
         ]
@@ -124,7 +124,7 @@ def _grid(columns: Sequence[str], rows: int, samples: Samples, titles: int = 1) 
 
 def _classes(axes: Any, samples: Samples, row: int, maps: Mapping[str, Map]) -> None:
     """Image, truth and class maps of one sample, in the first cells of a row."""
-    axes[0].imshow(samples.images[row].permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes[0].imshow(samples.picture(row), interpolation="nearest")
     panels = [samples.masks[row], *(values[row] for values in maps.values())]
     for axis, panel in zip(axes[1:], panels, strict=False):
         axis.imshow(_painted(panel, samples), interpolation="nearest")
@@ -142,21 +142,22 @@ def _difference(axis: Any, samples: Samples, row: int, left: Map, right: Map) ->
 
 def _painted(classes: NDArray[np.int64], samples: Samples) -> NDArray[np.float64]:
     """(H, W) class map -> (H, W, 3) colours; void is black."""
-    colours = np.array([*_palette(samples), BLACK])
+    colours = np.array([*palette(samples.classes, samples.colours), BLACK])
     painted: NDArray[np.float64] = colours[np.where(classes == VOID, samples.classes, classes)]
     return painted
 
 
-def _palette(samples: Samples) -> list[tuple[float, float, float]]:
+def palette(classes: int, colours: Sequence[tuple[int, int, int]] | None) -> list[tuple[float, float, float]]:
     """One colour per class: the data set's own; else black and white for two classes, and a table for more."""
-    if samples.colours is not None:
-        return [(r / 255, g / 255, b / 255) for r, g, b in samples.colours]
-    if samples.classes <= 2:
-        return [BLACK, WHITE][: samples.classes]
+    if colours is not None:
+        return [(r / 255, g / 255, b / 255) for r, g, b in colours]
+    if classes <= 2:
+        return [BLACK, WHITE][:classes]
     table = matplotlib.colormaps["tab20"]
-    return [table(index % table.N)[:3] for index in range(samples.classes)]
+    return [table(index % table.N)[:3] for index in range(classes)]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DOTS, format="png")

@@ -27,7 +27,7 @@ Spikes = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Test images (N, 3, H, W) and their masks (N, H', W'), which may be larger than the images.
+    """Test inputs (N, C, H, W), or (N, T, C, H, W) of frames or spikes, and their masks (N, H', W'), which may be larger.
 
     class_names  in mask order
     colours      (r, g, b) 0..255 per class, as the data set draws them; None: it has no custom
@@ -43,6 +43,18 @@ class Samples:
     def size(self) -> tuple[int, int]:
         """(H', W') of the masks: class maps are compared and drawn at this size."""
         return self.masks.shape[1], self.masks.shape[2]
+
+    def picture(self, index: int) -> NDArray[np.float32]:
+        """(H, W, 3) in [0, 1] of an input: frames as their mean over time, one channel in grey, two as red and green."""
+        image = self.images[index].float()
+        frame = (image.mean(0) if image.ndim == 4 else image).permute(1, 2, 0).numpy()
+        channels = frame.shape[2]
+        if channels == 1:
+            frame = np.repeat(frame, 3, axis=2)
+        elif channels == 2:
+            frame = np.concatenate([frame, np.zeros_like(frame[..., :1])], axis=2)
+        shown: NDArray[np.float32] = np.clip(frame[..., :3] / max(1.0, float(frame.max())), 0.0, 1.0)
+        return shown
 
     def first(self, count: int) -> Samples:
         """The first samples only."""

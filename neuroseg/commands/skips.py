@@ -6,13 +6,9 @@ from itertools import product
 from typing import Any
 
 from export.graph import Graph
-from export.passes.check_spikes import check_spikes
-from export.passes.fold_norm import fold_norm
-from export.passes.lower import lower
 from export.passes.schedule import arrival_steps
 from export.passes.skip_costs import skip_costs, ways
-from export.passes.trace import trace
-from export.pipeline import check_layout
+from export.pipeline import check_layout, lower_module
 from neuroseg.commands.console import progress, say, show
 from neuroseg.config import Config
 from neuroseg.models import build
@@ -40,9 +36,7 @@ def skips(config: Config, layout: str = "auto", *, search: bool = False) -> dict
 
 
 def _lowered(config: Config, layout: str) -> Graph:
-    flow = fold_norm(trace(build(config), config.input_shape))
-    check_spikes(flow)
-    return lower(flow, layout)
+    return lower_module(build(config), config.input_shape, layout=layout).graph
 
 
 def _variants(config: Config, layout: str) -> list[dict[str, Any]]:
