@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from export.errors import UsageError
 from export.files import sha256
 from neuroseg.commands.console import say, show
 from neuroseg.commands.study import Panel, Point, Study, draw_curves, shown_scores
-from neuroseg.commands.training import check_split, evaluation_task
+from neuroseg.commands.training import checked_split, evaluation_task
 from neuroseg.config import Config
+from neuroseg.data import Split
 from neuroseg.data.noisy import Noisy
 from neuroseg.train import dataset, evaluate, load_run
 from neuroseg.train.run_folder import WEIGHTS
@@ -37,7 +39,7 @@ def noise(
     sigmas  standard deviations in units of the pixels' range [0, 1]; 0, the clean score, is always computed
     seed    of the noise, which is the same for all runs whose inputs have the same shape
     """
-    check_split(split)
+    chosen = checked_split(split)
     _check_sigmas(sigmas)
     loaded = {run: load_run(run)[0] for run in runs}
     _check_runs(loaded)
@@ -49,12 +51,12 @@ def noise(
         "sigma_unit": "pixel range [0, 1]",
     }
     study = Study(out, NAME, subject, restart=restart)
+    digests = {str(run): sha256(run / WEIGHTS) for run in runs}
     for run in runs:
-        digest = sha256(run / WEIGHTS)
         for sigma in sorted({0.0, *sigmas}):
-            key = {"run": str(run), "weights_sha256": digest, "sigma": sigma}
-            study.point(key, lambda run=run, sigma=sigma: _at(run, sigma, split, seed))
-    result = study.finish(points=_with_drops(study.content["points"]), png=f"{NAME}.png")
+            key = {"run": str(run), "weights_sha256": digests[str(run)], "sigma": sigma}
+            study.point(key, partial(_at, run, sigma, chosen, seed))
+    result = study.finish(points=_with_drops(_of_now(study.content["points"], digests)), png=f"{NAME}.png")
     _draw(result, loaded, out / f"{NAME}.png")
     return result
 
@@ -88,10 +90,15 @@ def _check_runs(loaded: dict[Path, Config]) -> None:
             )
 
 
-def _at(run: Path, sigma: float, split: Any, seed: int) -> Point:
+def _at(run: Path, sigma: float, split: Split, seed: int) -> Point:
     config, model = load_run(run)
     items: Any = Noisy(dataset(config, split), sigma, seed)
     return {"name": config.name, **shown_scores(evaluate(config, evaluation_task(config, model), split, items))}
+
+
+def _of_now(points: Sequence[Point], digests: dict[str, str]) -> list[Point]:
+    """Without points of runs that were trained again since."""
+    return [point for point in points if digests.get(point["run"], point["weights_sha256"]) == point["weights_sha256"]]
 
 
 def _with_drops(points: Sequence[Point]) -> list[Point]:

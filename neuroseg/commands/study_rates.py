@@ -19,7 +19,7 @@ from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.spike_counts import Counts, PopulationCount, counting, synops_per_sample
 from neuroseg.commands.spike_picture import draw_maps, draw_rates, draw_synops
 from neuroseg.commands.study import Study, subject_of
-from neuroseg.commands.training import check_split, evaluation_task
+from neuroseg.commands.training import checked_split, evaluation_task
 from neuroseg.config import Config
 from neuroseg.models.record import evaluating
 from neuroseg.train import dataset, load_run
@@ -52,9 +52,9 @@ def rates(
     populations  names for the picture of maps; default: at most 8, from first to last
     real         in real numbers, also if it was trained for integers
     """
-    check_split(split)
+    chosen_split = checked_split(split)
     config, model = load_run(run)
-    items = dataset(config, split)  # type: ignore[arg-type]  # check_split has seen it
+    items = dataset(config, chosen_split)
     if not 1 <= samples <= len(items):
         raise UsageError(
             f"--samples {samples} is out of range: the {split} split has {len(items)} images, use 1 to that."
@@ -113,7 +113,7 @@ def _result(counts: Counts, images: Sequence[NDArray[np.float32]]) -> dict[str, 
     populations = [_row(name, count, counts.samples, images) for name, count in counts.populations.items()]
     fired = [row for row in populations if not row["source"]]
     neurons = sum(row["neurons"] for row in fired)
-    synapses = [
+    synapses: list[dict[str, Any]] = [
         {
             "name": name,
             "synops_per_sample": count.synops / counts.samples,
@@ -149,7 +149,7 @@ def edge_correlation(maps: Sequence[Tensor], images: Sequence[NDArray[np.float32
     found = []
     for spikes, image in zip(maps, images, strict=True):
         grey = image.mean(axis=-1) if image.ndim == 3 else image
-        edges = resize(sobel(grey), tuple(spikes.shape), anti_aliasing=True).ravel()
+        edges = np.asarray(resize(sobel(grey), tuple(spikes.shape), anti_aliasing=True)).ravel()
         values = spikes.numpy().ravel()
         if np.ptp(values) > 0 and np.ptp(edges) > 0:
             found.append(float(pearsonr(values, edges).statistic))

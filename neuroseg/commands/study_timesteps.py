@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor
 from export.errors import UsageError
 from neuroseg.commands.console import say, show
 from neuroseg.commands.study import Panel, Point, Study, draw_curves, score_of, shown_scores, subject_of
-from neuroseg.commands.training import check_split, evaluate_run, evaluation_task, train_config
+from neuroseg.commands.training import checked_split, evaluate_run, evaluation_task, train_config
 from neuroseg.config import Config, load_config, validate
+from neuroseg.data import Split
 from neuroseg.models import build
 from neuroseg.train import evaluate, load_run
 from neuroseg.train.run_folder import METRICS
@@ -38,7 +40,7 @@ def timesteps(
     training   T at which the config is trained anew, into `out/trained/T<n>`, and scored. What is finished there is used
                again, what was interrupted goes on
     """
-    check_split(split)
+    chosen = checked_split(split)
     _check_steps((*inference, *training))
     run = Path(subject) if Path(subject).is_dir() else None
     if run is not None and changes:
@@ -47,12 +49,12 @@ def timesteps(
     study = Study(out, NAME, {**subject_of(config, run), "split": split}, restart=restart)
     for steps in training:
         key = {"kind": "training", "trained_steps": steps, "steps": steps}
-        study.point(key, lambda steps=steps: shown_scores(evaluate_run(_trained(config, steps, out, restart), split)))
+        study.point(key, partial(_anew, config, steps, out, chosen, restart))
     if inference:
         weights = run or _trained(config, config.model.steps, out, restart)
         for steps in inference:
             key = {"kind": "inference", "trained_steps": config.model.steps, "steps": steps}
-            study.point(key, lambda steps=steps: _at(weights, steps, split))
+            study.point(key, partial(_at, weights, steps, chosen))
     points = sorted(study.content["points"], key=lambda point: (point["kind"], point["steps"]))
     result = study.finish(points=points, png=f"{NAME}.png")
     _draw(result, config, out / f"{NAME}.png")
@@ -86,7 +88,12 @@ def _trained(config: Config, steps: int, out: Path, restart: bool) -> Path:
     return folder
 
 
-def _at(run: Path, steps: int, split: str) -> Point:
+def _anew(config: Config, steps: int, out: Path, split: Split, restart: bool) -> Point:
+    """Scores of the config trained at a T."""
+    return shown_scores(evaluate_run(_trained(config, steps, out, restart), split))
+
+
+def _at(run: Path, steps: int, split: Split) -> Point:
     """Scores of a RUN's weights at another T."""
     config, trained = load_run(run)
     wanted = with_steps(config, steps)

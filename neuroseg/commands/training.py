@@ -18,7 +18,7 @@ from export.pipeline import lower_module
 from neuroseg.commands.console import say, show
 from neuroseg.commands.costs import costs
 from neuroseg.config import Config
-from neuroseg.data import SPLITS
+from neuroseg.data import SPLITS, Split
 from neuroseg.models import build
 from neuroseg.train import Task, evaluate, load_run, task_of
 from neuroseg.train import train as train_network
@@ -66,17 +66,18 @@ def evaluate_run(run: Path, split: str, *, real: bool = False, boundary: float |
     real      in real numbers in any case
     boundary  tolerance in pixels at which the boundaries are scored, too
     """
-    check_split(split)
+    chosen = checked_split(split)
     config, model = load_run(run)
     task = evaluation_task(config, model, real=real, boundary=boundary)
-    scores = evaluate(config, task, split)
+    scores = evaluate(config, task, chosen)
     return {"name": config.name, **scores, **costs(config, scores)}
 
 
-def check_split(split: str) -> None:
-    """UsageError for a split that there is not."""
+def checked_split(split: str) -> Split:
+    """The same; UsageError for a split that there is not."""
     if split not in SPLITS:
         raise UsageError(f"unknown split '{split}'; choose one of {', '.join(SPLITS)}.")
+    return split
 
 
 def evaluation_task(config: Config, model: Any, *, real: bool = False, boundary: float | None = None) -> Task:

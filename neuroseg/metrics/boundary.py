@@ -58,8 +58,7 @@ def _f(left: Bits, right: Bits, tolerance: float) -> float:
 
 def _distance_to(outline: Bits) -> NDArray[np.float64]:
     """Distance in pixels of each pixel to the nearest one of an outline."""
-    found: NDArray[np.float64] = ndimage.distance_transform_edt(~outline)
-    return found
+    return np.asarray(ndimage.distance_transform_edt(~outline))
 
 
 class BoundaryF(Metric):

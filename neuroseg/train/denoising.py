@@ -50,7 +50,8 @@ class DenoisingTask(Task):
 
     def logged(self) -> dict[str, Tensor]:
         """Scores over the data set."""
-        return self.scores.compute()
+        found: dict[str, Tensor] = self.scores.compute()
+        return found
 
     def measures(self, items: Any) -> dict[str, Any]:
         """PSNR in dB and SSIM, means over images, of the denoised and of the noisy ones."""
