@@ -24,8 +24,11 @@ def lively_model(size=SIZE, seed: int = 0, **config) -> MfsSeg:
     return enliven(build_model(MfsConfig(**settings), 2, seed), size, seed)
 
 
-def enliven(model, size, seed: int):
-    """Every normalisation takes the statistics of real images, and gets random gains and shifts: biases are non-zero."""
+def enliven(model, size, seed: int, batch=None):
+    """Every normalisation takes the statistics of real images, and gets random gains and shifts: biases are non-zero.
+
+    batch  other inputs to take them from, for networks that read no colour images
+    """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, Tdbn):
@@ -33,7 +36,7 @@ def enliven(model, size, seed: int):
             module.gain.data.mul_(torch.empty_like(module.gain).uniform_(0.8, 1.3, generator=generator))
     model.train()
     with torch.no_grad():
-        model(images(8, size))
+        model(images(8, size) if batch is None else batch)
     return model.eval()
 
 

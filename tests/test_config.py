@@ -53,7 +53,7 @@ def test_a_config_cannot_be_changed() -> None:
         ("data: {foo: 2}", "unknown key 'data.foo'; valid keys are data.name, data.size"),
         ("train: {epochs: 0}", "train.epochs = 0: input should be greater than 0"),
         ("train: {epochs: many}", "train.epochs = 'many': input should be a valid integer"),
-        ("model: {block: dense}", "model.block = 'dense': input should be 'efs' or 'sew'"),
+        ("model: {block: dense}", "model.block = 'dense': input should be 'efs', 'ms', 'shuffle', 'fire' or 'sew'"),
         ("model: {widths: [4, 8]}", "model: widths has 2 entries for 3 scales"),
         ("data: {size: [30, 32]}", "data.size: 30 is not a multiple of 4.*use 28 or 32"),
         ("model: [1]", r"model = \[1\]: input should be"),

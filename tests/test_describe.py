@@ -31,7 +31,7 @@ def test_the_papers_networks_have_the_papers_sizes(name):
     assert config.data.size == (180, 240) and config.model.steps == 5
     model = build_model(config.model, config.data.classes)
     assert parameter_count(model) == pytest.approx(params, rel=0.02)
-    assert network_size(model, *config.data.size).macs_per_step == pytest.approx(macs, rel=0.05)
+    assert network_size(model, config.input_shape).macs_per_step == pytest.approx(macs, rel=0.05)
 
 
 @pytest.mark.slow  # tests/test_pipeline.py compiles it
@@ -39,7 +39,7 @@ def test_the_papers_largest_network_is_described():
     config = load_config("mfs-efs72")
     result = describe(config)
     model = build_model(config.model, config.data.classes)
-    size = network_size(model, *config.data.size)
+    size = network_size(model, config.input_shape)
     assert result["input"] == [3, 180, 240] and result["steps"] == 5
     assert result["params"] == parameter_count(model)
     assert (result["macs_per_step"], result["host_macs"]) == (size.macs_per_step, size.host_macs)

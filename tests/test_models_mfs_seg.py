@@ -48,12 +48,12 @@ def images(n: int = 2, side: int = 16) -> Tensor:
 def test_the_papers_sizes_are_met(blocks: int, millions: float, giga_macs: float) -> None:
     model = build_model(MfsConfig(blocks=blocks), classes=11)
     assert parameter_count(model) / 1e6 == pytest.approx(millions, rel=0.02)
-    assert network_size(model, 180, 240).macs_per_step / 1e9 == pytest.approx(giga_macs, rel=0.05)
+    assert network_size(model, (3, 180, 240)).macs_per_step / 1e9 == pytest.approx(giga_macs, rel=0.05)
 
 
 def test_macs_and_neurons_are_counted_by_hand_for_a_plain_net() -> None:
     model = build_model(MfsConfig(scales=1, widths=(4,), blocks=0, head_norm=True), classes=2)
-    size = network_size(model, 6, 8)
+    size = network_size(model, (3, 6, 8))
     host = 3 * 4 * 9
     assert size.host_macs == 48 * host
     assert size.macs_per_step == 48 * (host + 4 * 4 * 10 + 4 * 4 // 4 + 4 * 2 * 9)

@@ -370,7 +370,7 @@ def test_populations_that_were_not_recorded_are_computed(parts, content):
 def test_macs_are_the_models_own_and_say_which_are_of_auxiliary_heads(scales):
     model = lively_model(widths=(4, 6, 8)[:scales], scales=scales)
     macs = count_macs(trace(model, (3, *SIZE)))
-    size = network_size(model, *SIZE)
+    size = network_size(model, (3, *SIZE))
     convs = {f"{n}" for n, m in model.named_modules() if isinstance(m, SynapseConv)}
     left_out = {name for name, m in macs.items() if not m.deployed}
     assert convs <= set(macs)

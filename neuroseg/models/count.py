@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neuroseg.models.neuron import Lif
 from neuroseg.models.record import evaluating
-from neuroseg.models.synapse import SynapseConv, SynapseConvT
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -21,34 +21,89 @@ def parameter_count(model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """Per time step and image. `macs_per_step` covers all convolutions, of which `host_macs` read pixels."""
+    """Per time step and image.
+
+    macs_per_step    multiply-accumulates of all convolutions and linear read-outs, auxiliary heads included
+    host_macs        those of them that read what the host is given, real numbers
+    transposed_macs  those of them in transposed convolutions
+    normed_values    values that norms compute, where they are not folded
+    neurons          of all populations; an ANN has none
+    """
 
     macs_per_step: int
     host_macs: int
+    transposed_macs: int
+    normed_values: int
     neurons: int
 
 
-def network_size(model: nn.Module, height: int, width: int) -> NetworkSize:
-    """Count by one pass over shapes alone (torch's meta device): no weight is touched, nothing is computed."""
-    counted = deepcopy(model).to("meta")
-    total = {"macs": 0, "host": 0, "neurons": 0}
+def network_size(model: nn.Module, input_shape: Sequence[int]) -> NetworkSize:
+    """Count by one pass over shapes alone (torch's meta device): no weight is touched, nothing is computed.
 
-    def on_synapse(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        weight: Any = module.weight
-        # Every weight of a convolution meets each output pixel once, of a transposed one each input pixel.
-        reference = inputs[0] if isinstance(module, SynapseConvT) else output
-        macs = weight.numel() * reference.shape[-2] * reference.shape[-1]
-        total["macs"] += macs
-        total["host"] += macs if inputs[0].ndim == 4 else 0
-
-    def on_neuron(_module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> None:
-        total["neurons"] += output[0, 0].numel()
-
-    for module in counted.modules():
-        if isinstance(module, SynapseConv | SynapseConvT):
-            module.register_forward_hook(on_synapse)
-        elif isinstance(module, Lif):
-            module.register_forward_hook(on_neuron)
+    model        its leaves describe themselves, as for the compiler (`export.passes.trace`)
+    input_shape  (C, H, W) of one image, or (T, C, H, W) of frames or spikes
+    """
+    given = torch.empty(1, *input_shape, device="meta")
+    counter = _Counter(given)
+    counted = _on_meta(model)
+    for module, copy in zip(model.modules(), counted.modules(), strict=True):
+        counter.listen(module, copy)
     with evaluating(counted):
-        counted(torch.empty(1, 3, height, width, device="meta"))
-    return NetworkSize(total["macs"], total["host"], total["neurons"])
+        counted(given)
+    total = counter.total
+    return NetworkSize(total["macs"], total["host"], total["transposed"], total["normed"], total["neurons"])
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    """A copy on torch's meta device; weights are not copied on the way."""
+    tensors = [*model.parameters(), *model.buffers()]
+    shapes = {id(x): torch.empty_like(x, device="meta", requires_grad=False) for x in tensors}
+    return deepcopy(model, {key: nn.Parameter(x, False) for key, x in shapes.items()}).to("meta")
+
+
+class _Counter:
+    """Hooks that add up; `real` are the values that the host has: what it is given, and what it makes of that."""
+
+    def __init__(self, given: Tensor) -> None:
+        self.real = [given]
+        self.total = {"macs": 0, "host": 0, "transposed": 0, "normed": 0, "neurons": 0}
+        self.hooks = {
+            "conv": self._conv,
+            "conv_transpose": self._transposed,
+            "readout": self._readout,
+            "host": self._host,
+            "norm": self._norm,
+            "lif": self._neurons,
+        }
+
+    def listen(self, module: nn.Module, copy: nn.Module) -> None:
+        """Count what `copy` does, if its original describes itself as something that counts."""
+        op = module.describe()["op"] if hasattr(module, "describe") else None  # type: ignore[operator]  # a method
+        if op in self.hooks:
+            copy.register_forward_hook(self.hooks[op])
+
+    def _conv(self, module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        self._add(module.weight, inputs[0], output)  # every weight meets each output pixel once
+
+    def _transposed(self, module: Any, inputs: tuple[Tensor], _output: Tensor) -> None:
+        self.total["transposed"] += self._add(module.weight, inputs[0], inputs[0])  # each input pixel
+
+    def _readout(self, module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        weight = getattr(module, "weight", None)
+        if weight is not None:
+            self._add(weight, inputs[0], output)
+
+    def _host(self, _module: Any, _inputs: tuple[Tensor], output: Tensor) -> None:
+        self.real.append(output)
+
+    def _norm(self, _module: Any, _inputs: Any, output: Any) -> None:
+        self.total["normed"] += prod(output.shape[-3:])
+
+    def _neurons(self, _module: Any, _inputs: Any, output: Tensor) -> None:
+        self.total["neurons"] += prod(output.shape[-3:])
+
+    def _add(self, weight: Tensor, source: Tensor, reference: Tensor) -> int:
+        macs = weight.numel() * reference.shape[-2] * reference.shape[-1]
+        self.total["macs"] += macs
+        self.total["host"] += macs if any(source is x for x in self.real) else 0
+        return macs

@@ -11,26 +11,39 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from neuroseg.models.blocks import BLOCKS, Cell, ConvNorm, EfsBlock, Inception, conv_norm
+from neuroseg.models.blocks import Cell, ConvNorm, Inception, Residual, conv_norm
 from neuroseg.models.currents import Currents, Term
 from neuroseg.models.norm import seen_before
+from neuroseg.models.other_blocks import residual_blocks
 from neuroseg.models.synapse import SynapseConvT
 from neuroseg.models.wiring import And, Concat, MaxPool, Nearest
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage is made of: cell constants, its residual blocks (kind, count, expansion), T, the stem's stride, and the
-    blocks over which a shortcut reaches (None: all that follow).
+    """What a stage is made of.
+
+    block, blocks, expansion   its residual blocks: kind, count, width of their middle
+    steps  T where the input is an image, the same at every step; None for frames and spikes, which have a time axis
+    stem   stride of the first convolution
+    span   blocks over which a shortcut reaches; None: all that follow
+    host   the first convolutions read real pixels, on the host; False: they read spikes, on the chip
     """
 
     cell: Cell
     block: str
     blocks: int
     expansion: int
-    steps: int
+    steps: int | None
     stem: int = 1
     span: int | None = None
+    host: bool = True
+
+    def start(self, channels: int, groups: int = 1) -> ConvNorm:
+        """The convolution at which a stage starts that continues another: 1x1; in MS-Res, which has no other, 3x3."""
+        if self.block == "ms":
+            return conv_norm(self.cell, channels, channels, 3)
+        return conv_norm(self.cell, channels, channels, 1, groups=groups)
 
 
 class Stream(nn.Module):
@@ -46,14 +59,14 @@ class Stream(nn.Module):
 
     def __init__(self, plan: StagePlan, channels: int) -> None:
         super().__init__()
-        self.block_names = [f"block{i}" for i in range(plan.blocks)]
+        self.block_names: list[str] = []
         self.span = plan.span
-        for name in self.block_names:
-            block = BLOCKS[plan.block](plan.cell, channels, plan.expansion)
-            if isinstance(block, EfsBlock):
-                block.lif_in.shared = plan.span is None  # each sum of a short shortcut is read once
-            self.add_module(name, block)
-        self.output = plan.cell.lif()
+        for i, block in enumerate(residual_blocks(plan.block, plan.cell, channels, plan.blocks, plan.expansion)):
+            if isinstance(block, Residual) and plan.span is not None:
+                block.read_once()
+            self.block_names.append(f"block{i}")
+            self.add_module(f"block{i}", block)
+        self.output = plan.cell.neuron()
 
     def spikes_of(self, stream: Currents) -> Tensor:
         """Currents that start the stream -> spikes of its output population; both (N, T, C, H, W)."""
@@ -83,7 +96,7 @@ class Stream(nn.Module):
         """Every reader of the stream gets the currents of the last `span` + 1 sources; the start is the first source."""
         currents = [start]
         for name in self.block_names:
-            block: EfsBlock = self.get_submodule(name)  # type: ignore[assignment]  # the config's check says so
+            block: Residual = self.get_submodule(name)  # type: ignore[assignment]  # the config's check says so
             currents.append(self._through(block, block.branch, self._sum(currents[-1 - span :])))
         spikes: Tensor = self.output(self._sum(currents[-1 - span :]))
         return spikes
@@ -97,7 +110,7 @@ class Stream(nn.Module):
 
 
 class FirstEncoder(Stream):
-    """Encoder of the largest maps: image -> conv -> LIF (input population) -> Inception -> stream.
+    """Encoder of the largest maps: image -> conv -> LIF -> Inception -> stream.
 
     The convolution is 3x3, or with a stem of stride s > 1 (2 s + 1)^2, so that it sees every pixel of its neighbourhood.
     """
@@ -105,12 +118,12 @@ class FirstEncoder(Stream):
     def __init__(self, plan: StagePlan, colours: int, channels: int) -> None:
         super().__init__(plan, channels)
         kernel = 3 if plan.stem == 1 else 2 * plan.stem + 1
-        self.image = conv_norm(plan.cell, colours, channels, kernel, stride=plan.stem)
-        self.image_lif = plan.cell.lif(plan.steps)
+        self.image = conv_norm(plan.cell, colours, channels, kernel, stride=plan.stem, host=plan.host)
+        self.image_lif = plan.cell.neuron(plan.steps)
         self.inception = Inception(plan.cell, channels, channels)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, s H, s W) -> spikes (N, T, C, H, W) of the image and of the stage's end."""
+        """(N, colours, s H, s W), or with a time axis, -> spikes (N, T, C, H, W) of the image and of the stage's end."""
         image = self.image_lif(self.image(pixels))
         return image, self.spikes_of(self.inception(image))
 
@@ -123,16 +136,18 @@ class AttentionEncoder(Stream):
 
     def __init__(self, plan: StagePlan, colours: int, above: int, channels: int) -> None:
         super().__init__(plan, channels)
-        self.image = Inception(plan.cell, colours, channels)
-        self.image_lif = plan.cell.lif(plan.steps)
+        self.image = Inception(plan.cell, colours, channels, host=plan.host)
+        self.image_lif = plan.cell.neuron(plan.steps)
         self.pool = MaxPool(2)
         self.attention = conv_norm(plan.cell, above, channels, 3)
-        self.attention_lif = plan.cell.lif()
+        self.attention_lif = plan.cell.neuron()
         self.gate = And()
-        self.start = conv_norm(plan.cell, channels, channels, 1)
+        self.start = plan.start(channels)
 
     def forward(self, pixels: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (N, 3, H, W) and spikes (N, T, C_above, 2H, 2W) -> spikes (N, T, C, H, W) of the image and of the end."""
+        """Pixels (N, colours, H, W), or with a time axis, and spikes (N, T, C_above, 2H, 2W) -> spikes (N, T, C, H, W) of the
+        image and of the end.
+        """
         image = self.image_lif(self.image(pixels))
         attention = self.attention_lif(self.attention(self.pool(above)))
         return image, self.spikes_of(self.start(self.gate(image, attention)))
@@ -153,9 +168,9 @@ class Fusion(nn.Module):
                 self.add_module(f"resize{i}", Nearest(up=2 ** max(0, i - scale), down=2 ** max(0, scale - i)))
         self.concat = Concat()
         self.mix = conv_norm(cell, sum(widths), widths[scale], 1)
-        self.mix_lif = cell.lif()
+        self.mix_lif = cell.neuron()
         self.refine = conv_norm(cell, widths[scale], widths[scale], 3)
-        self.output = cell.lif()
+        self.output = cell.neuron()
 
     def forward(self, *encoders: Tensor) -> Tensor:
         """Spikes of every encoder -> spikes (N, T, C, H, W) at this scale."""
@@ -173,7 +188,7 @@ class BottomDecoder(Stream):
 
     def __init__(self, plan: StagePlan, channels: int) -> None:
         super().__init__(plan, channels)
-        self.start = conv_norm(plan.cell, channels, channels, 1, groups=gcd(4, channels))
+        self.start = plan.start(channels, groups=gcd(4, channels))
 
     def forward(self, encoder: Tensor) -> Tensor:
         """Spikes (N, T, C, H, W) -> spikes of the same shape."""
@@ -186,7 +201,7 @@ class Decoder(Stream):
     def __init__(self, plan: StagePlan, below: int, channels: int) -> None:
         super().__init__(plan, channels)
         self.up = ConvNorm(SynapseConvT(below, channels, 2, stride=2), plan.cell.norm(channels))
-        self.up_lif = plan.cell.lif()
+        self.up_lif = plan.cell.neuron()
         self.concat = Concat()
         self.inception = Inception(plan.cell, 2 * channels, channels)
 

@@ -42,13 +42,15 @@ class SynapseConv(Conv):  # type: ignore[misc]  # SLAYER has no types
     input   (N, T, C, H, W) spikes; or (N, C, H, W) pixels, the host's work, always computed as a plain 2-D convolution
     output  the same layout with the synapse's output channels; no bias
     stock   True: SLAYER's own `forward` on its own axes, the reference for parity
+    host    True: the input is real frames (N, T, C, H, W), the host's work, too
     """
 
     stock = False
+    host = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Weighted sums that arrive at the dendrites."""
-        if self.stock and x.ndim == 5:
+        if self.stock and x.ndim == 5 and not self.host:
             return from_slayer(super().forward(to_slayer(x)))
         return self.currents(x, self.weight)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.errors import DataError
+from neuroseg.config import Inputs
 from neuroseg.models.synapse import like_input, per_step
 
 
@@ -74,25 +75,25 @@ class Nearest(nn.Module):
 
 
 class ImageInput(nn.Module):
-    """The network's mouth: refuses images that the pyramid cannot halve, and passes the others on unchanged.
+    """The network's mouth: refuses inputs that the pyramid cannot halve, and passes the others on unchanged.
 
-    input, output  (N, 3, H, W) float in [0, 1]; H and W are multiples of `multiple`
+    multiple        what H and W must be multiples of
+    inputs          what the network reads
+    input, output   images (N, C, H, W) in [0, 1]; frames or spikes (N, T, C, H, W)
     Raises DataError for any other shape.
     """
 
-    channels = 3
-
-    def __init__(self, multiple: int) -> None:
+    def __init__(self, multiple: int, inputs: Inputs | None = None) -> None:
         super().__init__()
         self.multiple = multiple
+        self.inputs = inputs or Inputs()
 
     def forward(self, images: Tensor) -> Tensor:
         """The same images."""
-        if images.ndim != 4 or images.shape[1] != self.channels:
-            raise DataError(
-                f"images have shape {tuple(images.shape)}; the network reads (N, 3, H, W): a batch of colour images"
-            )
-        self.check_size(images.shape[2], images.shape[3])
+        axes = len(self.inputs.shape((1, 1), 1)) + 1
+        if images.ndim != axes or images.shape[-3] != self.inputs.channels:
+            raise DataError(f"inputs have shape {tuple(images.shape)}; the network reads {_wanted(self.inputs)}")
+        self.check_size(images.shape[-2], images.shape[-1])
         return images
 
     def check_size(self, height: int, width: int) -> None:
@@ -110,6 +111,15 @@ class ImageInput(nn.Module):
         return {"op": "host"}
 
 
+def _wanted(inputs: Inputs) -> str:
+    """The axes and the name of what a network reads."""
+    if inputs.kind == "image":
+        colours = {1: "grey images", 3: "colour images"}
+        return f"(N, {inputs.channels}, H, W): a batch of {colours.get(inputs.channels, 'images')}"
+    what = "frames" if inputs.kind == "frames" else "binary event frames"
+    return f"(N, T, {inputs.channels}, H, W): a batch of {what}, one for each time step"
+
+
 def _multiples_around(side: int, multiple: int) -> str:
     below = side // multiple * multiple
     around = [below] if below == side else [n for n in (below, below + multiple) if n]
@@ -124,8 +134,8 @@ class ImageResize(nn.Module):
         self.factor = factor
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H / factor, W / factor)."""
-        return F.avg_pool2d(images, self.factor)
+        """(N, C, H, W), or with a time axis, -> (..., H / factor, W / factor)."""
+        return like_input(F.avg_pool2d(per_step(images), self.factor), images)
 
     def describe(self) -> dict[str, Any]:
         """Real pixels in and out: the host's work."""
