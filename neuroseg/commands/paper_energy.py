@@ -1,0 +1,139 @@
+"""The papers' energies, computed again: from their numbers, and from our operations at their firing rates.
+
+    ANN     E_MAC MACs
+    SNN     T fr E_AC ACs + n E_MAC MACs_host        n = 1 for an image, T for frames
+
+ACs: the operations of all convolutions but those of the host, which read real numbers. The formula that MFS-Seg prints
+(equation 7) has T in front of both terms, but its row on CamVid is met only if the first convolutions of an image, whose
+result is the same at every step, are counted once. E_MAC and E_AC come from `hw_configs`, set `horowitz45nm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import hw_configs
+from export.mapping.coefficients import levels
+from hw_configs import Quantity
+from neuroseg.commands.papers import Row
+from neuroseg.models import NetworkSize
+
+COEFFICIENTS = "horowitz45nm"
+GIGA, MILLI = 1e9, 1e-3
+
+
+@dataclass(frozen=True)
+class Joules:
+    """Energies of one operation, in joules."""
+
+    mac: float
+    ac: float
+
+
+def joules() -> Joules:
+    """Those with which the papers compute."""
+    coefficients = hw_configs.load_coefficients(COEFFICIENTS)
+    return Joules(_joule(coefficients.mac_energy), _joule(coefficients.ac_energy))
+
+
+def energy_row(row: Row, ours: NetworkSize | None, still: bool) -> dict[str, object] | None:
+    """The printed energy of a row beside both computations (JSON-ready); None if the row prints none.
+
+    ours   sizes of our network; None for networks that are not ours
+    still  the input is an image, whose first convolution is the same at every step
+
+    deviation_percent     of the energy from our operations, from the printed one
+    own_deviation_percent of the energy from the printed operations, from the printed one: their arithmetic
+    consistent            whether their arithmetic gives what they print, within the row's bar; null: cannot be computed
+    met                   whether ours does; null where theirs is not consistent, or the network is not ours
+    """
+    if row.printed.energy_mj is None:
+        return None
+    theirs = row.printed.energy_mj * MILLI
+    own, from_ours = _own(row, ours, still), _from_ours(row, ours, still)
+    own_deviation, deviation = _percent(own, theirs), _percent(from_ours, theirs)
+    bar = row.bars.energy
+    consistent = None if own_deviation is None else abs(own_deviation) <= bar and "energy" not in row.contradictions
+    return {
+        "id": row.id,
+        "theirs_j": theirs,
+        "own_arithmetic_j": own,
+        "own_deviation_percent": own_deviation,
+        "consistent": consistent,
+        "ours_j": from_ours,
+        "deviation_percent": deviation,
+        "bar_percent": bar,
+        "met": abs(deviation) <= bar if consistent and deviation is not None else None,
+        "wrong": row.contradictions.get("energy"),
+        "cause": row.cause,
+    }
+
+
+def gain_row(row: Row) -> dict[str, object] | None:
+    """What a printed ratio of energies says about the spikes (JSON-ready); None if the row prints none.
+
+    With equal operations in every layer, gain = E_MAC / (R_s E_AC), R_s being the spikes per neuron over all T steps, weighted
+    by operations (Kim et al. 2022, equations 8 to 12). Their rates per layer are in a figure alone, so that the ratio itself
+    cannot be computed again.
+    """
+    if row.printed.energy_gain is None:
+        return None
+    energy = joules()
+    spikes = energy.mac / (energy.ac * row.printed.energy_gain)
+    return {
+        "id": row.id,
+        "theirs": row.printed.energy_gain,
+        "implied_spikes_per_neuron": spikes,
+        "implied_firing_rate": spikes / (row.steps or 1),
+        "computable": False,
+    }
+
+
+def _own(row: Row, ours: NetworkSize | None, still: bool) -> float | None:
+    """From the printed operations; the host's share is not printed, it is ours."""
+    if row.printed.spikes_and_first_layer_g is not None:
+        return _spikes_and_first_layer(row, ours)
+    return None if row.macs is None else _energy(row, row.macs, ours, still)
+
+
+def _from_ours(row: Row, ours: NetworkSize | None, still: bool) -> float | None:
+    if ours is None:
+        return None
+    if row.printed.spikes_and_first_layer_g is not None:
+        return _spikes_and_first_layer(row, ours)
+    return _energy(row, counted(row, ours), ours, still)
+
+
+def counted(row: Row, ours: NetworkSize) -> float:
+    """Our operations, with the row's up-convolutions: 3x3 on the larger map has 9 times those of 2x2 with stride 2."""
+    return ours.macs_per_step + (8 * ours.transposed_macs if row.up_convolutions else 0)
+
+
+def _energy(row: Row, macs: float, ours: NetworkSize | None, still: bool) -> float | None:
+    energy = joules()
+    if row.kind == "ann":
+        return energy.mac * macs
+    if row.kind == "hybrid" or row.printed.firing_rate is None or row.steps is None:
+        return None
+    host = 0 if ours is None else ours.host_macs
+    times = 1 if still else row.steps
+    return row.steps * row.printed.firing_rate * energy.ac * (macs - host) + times * energy.mac * host
+
+
+def _spikes_and_first_layer(row: Row, ours: NetworkSize | None) -> float | None:
+    """Spiking-UNet's arithmetic (Li et al., equation 13): an accumulation per spike, and the first layer once."""
+    if ours is None or row.printed.spikes_and_first_layer_g is None:
+        return None
+    energy = joules()
+    spikes = row.printed.spikes_and_first_layer_g * GIGA - ours.host_macs
+    return energy.ac * spikes + energy.mac * ours.host_macs
+
+
+def _percent(value: float | None, reference: float) -> float | None:
+    return None if value is None else 100 * (value / reference - 1)
+
+
+def _joule(quantity: Quantity) -> float:
+    found = levels(quantity)
+    assert found is not None  # a set of ours, held by its tests
+    return found["nominal"]

@@ -1,0 +1,149 @@
+"""The papers' tables as printed (`neuroseg/papers/*.yaml`): what each row says, and which network of ours it means."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import Field, TypeAdapter, model_validator
+
+from neuroseg.config import Inputs, ModelConfig, ModelSection
+from neuroseg.config.data_section import InputKind
+from neuroseg.config.section import Count, Section, Side
+
+Quantity: TypeAlias = Literal["parameters", "macs", "energy"]
+Positive = Annotated[float, Field(gt=0)]
+Size: TypeAlias = tuple[Side, Side]
+
+MODEL: TypeAdapter[ModelSection] = TypeAdapter(ModelConfig)
+
+
+class Printed(Section):
+    """The numbers of a row, in the units of the paper; what is not printed is null.
+
+    spikes_and_first_layer_g   spikes of all neurons over all steps, and multiply-accumulates of the first layer; in 1e9
+    energy_gain                energy of the ANN over that of the network
+    """
+
+    parameters_m: Positive | None = None
+    gflops: Positive | None = None
+    spikes_and_first_layer_g: Positive | None = None
+    firing_rate: Positive | None = None
+    miou: Positive | None = None
+    energy_mj: Positive | None = None
+    energy_gain: Positive | None = None
+
+
+class Setting(Section):
+    """What the networks of a data set read, and how many classes they tell apart."""
+
+    size: Size
+    classes: Count
+    channels: Count
+    kind: InputKind
+
+
+class Bars(Section):
+    """By how many per cent ours may deviate."""
+
+    parameters: Positive = 15.0
+    macs: Positive = 15.0
+    energy: Positive = 3.0
+
+
+class Row(Section):
+    """One row of a table.
+
+    kind       ann, snn or hybrid
+    steps      T of a spiking network
+    halved     the printed GFLOPs are half of the multiply-accumulates
+    model      the `model` section of a config of ours that the row means; null: the network is not one of ours
+    size       of the input, where the paper's does not divide as our network needs
+    up_convolutions  count a 3x3 convolution behind an up-sampling for each of our 2x2 transposed ones
+    cause      why ours deviates, as far as it is known
+    contradictions   quantity -> why the printed one is not to be met: it contradicts the paper itself, or cannot be computed
+    """
+
+    id: str
+    data: str
+    name: str
+    kind: Literal["ann", "snn", "hybrid"]
+    steps: Count | None = None
+    halved: bool = False
+    printed: Printed
+    model: dict[str, Any] | None = None
+    size: Size | None = None
+    up_convolutions: bool = False
+    bars: Bars = Bars()
+    cause: str | None = None
+    contradictions: dict[Quantity, str] = Field(default_factory=dict)
+
+    @property
+    def section(self) -> ModelSection | None:
+        """The checked `model` section."""
+        return None if self.model is None else MODEL.validate_python(self.model)
+
+    @property
+    def prints_sizes(self) -> bool:
+        """Whether it says how large a network is, or what it takes."""
+        printed = self.printed
+        return any(x is not None for x in (printed.parameters_m, printed.gflops, printed.energy_mj))
+
+    @property
+    def parameters(self) -> float | None:
+        """As printed, in units of one."""
+        return None if self.printed.parameters_m is None else self.printed.parameters_m * 1e6
+
+    @property
+    def macs(self) -> float | None:
+        """Multiply-accumulates per image and time step that the printed GFLOPs stand for."""
+        return None if self.printed.gflops is None else self.printed.gflops * (2e9 if self.halved else 1e9)
+
+
+class Table(Section):
+    """A table of a paper."""
+
+    table: Count
+    caption: str
+    rows: tuple[Row, ...]
+
+
+class Paper(Section):
+    """A paper's tables.
+
+    counting  what its operations count
+    settings  data set -> what its networks read
+    """
+
+    schema_version: Literal[1]
+    paper: str
+    title: str
+    source: str
+    counting: str
+    settings: dict[str, Setting]
+    tables: tuple[Table, ...]
+
+    @model_validator(mode="after")
+    def _rows_have_a_setting(self) -> Paper:
+        for row in self.rows:
+            if row.data not in self.settings:
+                raise ValueError(f"row {row.id} is of data set {row.data}, for which there is no setting")
+        return self
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Rows of all tables."""
+        return tuple(row for table in self.tables for row in table.rows)
+
+    def inputs(self, row: Row) -> tuple[Inputs, Size]:
+        """What the network of a row reads, and (height, width)."""
+        setting = self.settings[row.data]
+        return Inputs(setting.channels, setting.kind), row.size or setting.size
+
+
+def read_papers() -> tuple[Paper, ...]:
+    """All papers that come with the package, in the order of their names."""
+    folder = resources.files("neuroseg") / "papers"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return tuple(Paper.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files)

@@ -1,0 +1,261 @@
+"""`neuroseg tables`: the papers' tables, ours beside theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from export.errors import DataError
+from neuroseg.commands.console import say, show
+from neuroseg.commands.paper_energy import counted, energy_row, gain_row
+from neuroseg.commands.papers import Paper, Row, Size, Table, read_papers
+from neuroseg.config import Inputs, ModelSection
+from neuroseg.models import NetworkSize, build_model, network_size, parameter_count
+
+RESULTS = Path("benchmarks/results")  # where accuracy measurements of ours lie, in a checkout
+SHOWN = {"parameters_m", "gflops", "firing_rate", "miou"}
+REPORTED = ("miou", "miou_per_image", "f1", "psnr_db", "seed", "steps", "note")
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Sizes of a network of ours."""
+
+    parameters: int
+    size: NetworkSize
+
+    @property
+    def torchstat_flops(self) -> int:
+        """Operations as torchstat counts them: a norm has two for each value, a transposed convolution none."""
+        return self.size.macs_per_step - self.size.transposed_macs + 2 * self.size.normed_values
+
+
+def tables(results: Path | None = None) -> dict[str, Any]:
+    """Every row of every table (JSON-ready): theirs, ours, deviation, bar, and why.
+
+    results  folder of JSON files, searched with its subfolders; one with the key `paper_row` is our measurement of that row.
+             None: `benchmarks/results`, if it is there
+
+    not_met  ids of rows whose sizes or energy lie outside their bars
+    Raises DataError for a result that cannot be read, or names no row.
+    """
+    papers = read_papers()
+    measured = _measured(results, {row.id for paper in papers for row in paper.rows})
+    energies, gains, content = [], [], []
+    for paper in papers:
+        for row in paper.rows:
+            ours = _ours(paper, row)
+            still = paper.settings[row.data].kind == "image"
+            energies.append(energy_row(row, None if ours is None else ours.size, still))
+            gains.append(gain_row(row))
+        content.append(_paper(paper, measured))
+    energy = [row for row in energies if row is not None]
+    return {
+        "schema_version": 1,
+        "papers": content,
+        "energy": energy,
+        "energy_gains": [row for row in gains if row is not None],
+        "not_met": [row["id"] for row in _rows(content) if False in row["met"].values()]
+        + [f"energy of {row['id']}" for row in energy if row["met"] is False],
+    }
+
+
+def _ours(paper: Paper, row: Row) -> Ours | None:
+    """Sizes of the row's network; None if it is not ours, or nothing is printed that sizes could be held against."""
+    section = row.section
+    if section is None or not row.prints_sizes:
+        return None
+    return _sizes(section, paper.settings[row.data].classes, *paper.inputs(row))
+
+
+@cache
+def _sizes(section: ModelSection, classes: int, inputs: Inputs, size: Size) -> Ours:
+    """Rows of several tables mean one network, which is counted once."""
+    one = section.model_copy(update={"steps": 1})  # sizes are per step; one is the fastest to look at
+    model = build_model(one, classes, inputs=inputs)
+    # Of the families here, norms with a gain per step alone make T a matter of parameters.
+    whole = build_model(section, classes, inputs=inputs) if getattr(section, "norm", "") == "bntt" else model
+    return Ours(parameter_count(whole), network_size(model, inputs.shape(size, 1)))
+
+
+def _paper(paper: Paper, measured: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    def listed(table: Table) -> dict[str, Any]:
+        rows = [_row(row, _ours(paper, row), measured.get(row.id, [])) for row in table.rows]
+        return {"table": table.table, "caption": table.caption, "rows": rows}
+
+    return {
+        "paper": paper.paper,
+        "title": paper.title,
+        "source": paper.source,
+        "counting": paper.counting,
+        "tables": [listed(table) for table in paper.tables],
+    }
+
+
+def _row(row: Row, ours: Ours | None, measured: list[dict[str, Any]]) -> dict[str, Any]:
+    theirs = {"parameters": row.parameters, "macs": row.macs}
+    found = {} if ours is None else {"parameters": ours.parameters, "macs": counted(row, ours.size)}
+    deviation = {key: _percent(found.get(key), value) for key, value in theirs.items()}
+    bars = {"parameters": row.bars.parameters, "macs": row.bars.macs}
+    return {
+        "id": row.id,
+        "data": row.data,
+        "name": row.name,
+        "kind": row.kind,
+        "steps": row.steps,
+        "is_ours": row.model is not None,
+        "printed": row.printed.model_dump(exclude_none=True) | {"halved": row.halved},
+        "theirs": {"parameters": row.parameters, "macs_per_step": row.macs},
+        "ours": None if ours is None else _sizes_json(row, ours),
+        "measured": measured,
+        "deviation_percent": deviation,
+        "bar_percent": bars,
+        "met": {key: _met(row, key, value, bars[key]) for key, value in deviation.items()},
+        "contradictions": dict(row.contradictions),
+        "cause": row.cause,
+    }
+
+
+def _sizes_json(row: Row, ours: Ours) -> dict[str, Any]:
+    return {
+        "parameters": ours.parameters,
+        "macs_per_step": counted(row, ours.size),
+        "host_macs": ours.size.host_macs,
+        "torchstat_flops": ours.torchstat_flops,
+        "neurons": ours.size.neurons,
+    }
+
+
+def _met(row: Row, key: str, deviation: float | None, bar: float) -> bool | None:
+    return None if deviation is None or key in row.contradictions else abs(deviation) <= bar
+
+
+def _percent(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else 100 * (ours / theirs - 1)
+
+
+def _measured(folder: Path | None, known: set[str]) -> dict[str, list[dict[str, Any]]]:
+    """Row id -> what we measured, with the file it stands in."""
+    if folder is None and not RESULTS.is_dir():
+        return {}
+    folder = folder or RESULTS
+    if not folder.is_dir():
+        raise DataError(f"there is no folder of results '{folder}'; name another with --results, or leave it out")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"result '{path}' cannot be read: {error}") from None
+        name = content.get("paper_row") if isinstance(content, dict) else None
+        if name is None:
+            continue
+        if name not in known:
+            raise DataError(
+                f"result '{path}' is of row '{name}', which no table has; `neuroseg tables --json` lists the ids"
+            )
+        values = {key: content[key] for key in REPORTED if key in content}
+        found.setdefault(name, []).append({"file": path.relative_to(folder).as_posix(), **values})
+    return found
+
+
+def _rows(papers: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    return (row for paper in papers for table in paper["tables"] for row in table["rows"])
+
+
+def show_tables(content: dict[str, Any]) -> None:
+    """The same as tables, with the reasons below."""
+    for paper in content["papers"]:
+        say(f"\n{paper['title']}. {paper['source']}. {paper['counting']}")
+        for table in paper["tables"]:
+            if any(row["printed"].keys() & SHOWN for row in table["rows"]):
+                _show_table(table)
+    _show_energies(content)
+    _show_reasons("why ours deviates", _reasons(content, lambda row: row["cause"] if _deviates(row) else None))
+    for quantity in ("parameters", "macs", "energy"):
+        wrong = _reasons(content, lambda row, q=quantity: row["contradictions"].get(q))  # type: ignore[misc]
+        _show_reasons(f"printed {quantity} that cannot be met", wrong)
+    say(f"outside their bars: {', '.join(content['not_met']) or 'none'}")
+
+
+def _show_table(table: dict[str, Any]) -> None:
+    columns = ("data", "network", "T", "params M", "ours", "%", "MACs G", "ours", "%", "FR", "mIoU", "ours")
+    show(f"Table {table['table']}: {table['caption']}", columns, [_cells(row) for row in table["rows"]])
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    theirs, ours, printed = row["theirs"], row["ours"] or {}, row["printed"]
+    name = row["name"] + (" (ANN)" if row["kind"] == "ann" else "") + ("" if row["is_ours"] else " *")
+    sizes = (
+        (theirs["parameters"], ours.get("parameters"), "parameters", 1e6),
+        (theirs["macs_per_step"], ours.get("macs_per_step"), "macs", 1e9),
+    )
+    cells: list[object] = [row["data"], name, row["steps"] or ""]
+    for value, own, key, unit in sizes:
+        cells += [_number(value, unit), _number(own, unit), _deviation(row, key)]
+    miou = ", ".join(f"{found['miou']:.3f}" for found in row["measured"] if "miou" in found)
+    return (*cells, printed.get("firing_rate", ""), printed.get("miou", ""), miou)
+
+
+def _number(value: float | None, unit: float) -> str:
+    return "" if value is None else f"{value / unit:.2f}"
+
+
+def _deviation(row: dict[str, Any], key: str) -> str:
+    """+1.2; in brackets where the printed number cannot be met; with ! where it should have been."""
+    value = row["deviation_percent"][key]
+    if value is None:
+        return ""
+    text = _signed(value)
+    return {True: text, False: f"{text} !", None: f"({text})"}[row["met"][key]]
+
+
+def _show_energies(content: dict[str, Any]) -> None:
+    columns = ("row", "printed mJ", "their numbers", "%", "our operations", "%", "")
+    rows = []
+    for row in content["energy"]:
+        verdict = "contradicts itself" if row["consistent"] is False else {False: "!", True: "", None: ""}[row["met"]]
+        rows.append(
+            (
+                row["id"],
+                f"{row['theirs_j'] * 1e3:.3f}",
+                _number(row["own_arithmetic_j"], 1e-3),
+                _signed(row["own_deviation_percent"]),
+                _number(row["ours_j"], 1e-3),
+                _signed(row["deviation_percent"]),
+                verdict,
+            )
+        )
+    show("Energy per image: printed, from their numbers, from our operations at their firing rate", columns, rows)
+    gains = [
+        (r["id"], r["theirs"], r["implied_spikes_per_neuron"], r["implied_firing_rate"])
+        for r in content["energy_gains"]
+    ]
+    show("Energy ratios, and the spikes that they imply", ("row", "printed", "spikes per neuron", "per step"), gains)
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
+
+
+def _deviates(row: dict[str, Any]) -> bool:
+    return any(value is not None and abs(value) >= 1 for value in row["deviation_percent"].values())
+
+
+def _reasons(content: dict[str, Any], reason_of: Callable[[dict[str, Any]], str | None]) -> dict[str, list[str]]:
+    """Reason -> ids of the rows it holds for."""
+    found: dict[str, list[str]] = {}
+    for row in _rows(content["papers"]):
+        reason = reason_of(row)
+        if reason:
+            found.setdefault(reason, []).append(row["id"])
+    return found
+
+
+def _show_reasons(title: str, reasons: dict[str, list[str]]) -> None:
+    if reasons:
+        show(title, ("rows", "reason"), [("\n".join(ids), reason) for reason, ids in reasons.items()])
