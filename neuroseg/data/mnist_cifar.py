@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from export.errors import DataError
-from neuroseg.data.labelled import Origin, check_split, digest, split_key
+from neuroseg.data.labelled import Colour, Origin, check_split, digest, split_key
 from neuroseg.data.mnist import DIGIT, read_mnist
 from neuroseg.data.pictures import Bytes, Size, checked_size
 from neuroseg.data.sources import SPLITS, Split
@@ -33,6 +33,11 @@ PHOTO = 32  # side in the files
 _INK_AT, _INK = 0.3, 200.0  # share of the full level, and grey levels that full ink adds
 _VAL_SHARE = 1 / 6  # of the training files, at their end
 _CIFAR = "the binary version of CIFAR-10: data_batch_1.bin to data_batch_5.bin and test_batch.bin"
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+_TEN: tuple[Colour, ...] = (  # Tableau's, as in matplotlib
+    *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
+    *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
+)
 _RECORD = 1 + 3 * PHOTO * PHOTO
 
 
@@ -60,8 +65,6 @@ class MnistCifar(Dataset[tuple[Tensor, Tensor]]):
     which is shuffled anew when it is used up: none comes a second time before all came once.
     Raises DataError naming the file, what was found, what was expected and the fix.
     """
-
-    colours = None
 
     def __init__(
         self,
@@ -97,6 +100,11 @@ class MnistCifar(Dataset[tuple[Tensor, Tensor]]):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in mask order."""
         return ("background", "digit") if self.classes == 2 else ("background", *map(str, range(10)))
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """Red, green and blue (0 to 255) of the classes, in mask order."""
+        return (_BLACK, _WHITE) if self.classes == 2 else (_BLACK, *_TEN)
 
     def __len__(self) -> int:
         """Number of items."""

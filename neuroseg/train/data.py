@@ -134,5 +134,7 @@ def loader(config: Config, items: SegmentationData, *, shuffle: bool, rank: int,
 
 
 def _whole_images(config: Config, items: SegmentationData) -> bool:
-    """Whether a split that is scored holds images as they are in the files, while training sees patches."""
-    return config.data.task == "denoising" or tuple(items[0][0].shape[-2:]) != config.data.train_size
+    """Whether a split that is scored holds images or labels as they are in the files, whose sizes may differ."""
+    if config.data.task == "denoising" or getattr(items, "sizes_vary", False):
+        return True
+    return tuple(items[0][0].shape[-2:]) != config.data.train_size
