@@ -17,6 +17,7 @@ from neuroseg.data.labelled import digest
 from neuroseg.data.nmnist import NMnist
 from neuroseg.data.saccades import (
     SACCADE_US,
+    STILL_US,
     best_shift,
     fit_of_shifts,
     ink_at,
@@ -96,7 +97,7 @@ def test_masks_of_known_recordings_overlap_with_the_digit(folders) -> None:
     items = nmnist(folders, size=(34, 34))
     for index in range(len(items)):
         file, saccade = items.files[index // 3], index % 3
-        truth = ink_at(items.pictures[file.number], STARTS[file.number % len(STARTS)], (saccade + 1) * SACCADE_US)
+        truth = ink_at(items.pictures[file.number], STARTS[file.number % len(STARTS)], saccade * SACCADE_US + STILL_US)
         mask = items[index][1].numpy() > 0
         assert (mask & truth).sum() / (mask | truth).sum() > 0.75
 
@@ -113,11 +114,11 @@ def test_items_have_their_stated_form(folders, classes, frames) -> None:
         assert not taken[..., :3, :].any() and not taken[..., 37:, :].any()  # the frame around the sensor
 
 
-def test_steps_end_with_the_saccade(folders) -> None:
+def test_steps_end_when_the_camera_stands_still(folders) -> None:
     items = nmnist(folders, frames="binary", size=(34, 34), bin_ms=10.0)
     events = items.events(items.files[0])
     for saccade in range(3):
-        end = (saccade + 1) * SACCADE_US
+        end = saccade * SACCADE_US + STILL_US
         mine = events[(events["t"] >= end - 10_000) & (events["t"] < end)]
         lit = {(int(e["p"]), int(e["y"]), int(e["x"])) for e in mine}
         assert {tuple(place) for place in items[saccade][0][4].nonzero().tolist()} == lit
@@ -168,9 +169,9 @@ def test_the_real_recordings_have_their_digits_at_the_masks(neuroseg_data) -> No
         for fit, tenth in zip(fits, lively, strict=True):
             fit += fit_of_shifts(still[events["t"] // (SACCADE_US // 10) == tenth], picture)
         # At the time of the label, events lie on the outline of the mask.
-        inked = ink_at(picture, start, SACCADE_US)
+        inked = ink_at(picture, start, STILL_US)
         outline = ndimage.binary_dilation(inked, iterations=1) & ~ndimage.binary_erosion(inked, iterations=2)
-        last = events[(events["t"] >= 70_000) & (events["t"] < SACCADE_US)]
+        last = events[(events["t"] >= 60_000) & (events["t"] < STILL_US)]
         sharp.append(outline[last["y"], last["x"]].mean() / outline.mean())
     assert np.std(starts, axis=0).max() < 0.3  # one camera, one motion
     assert np.abs([best_shift(fit) for fit in fits]).max() < 0.3

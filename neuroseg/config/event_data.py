@@ -75,7 +75,8 @@ class NMnistConfig(EventSection):
     mnist_root  folder of MNIST's four idx files, gzipped or not
     size        (height, width), at least 34: the sensor's 34x34 pixels lie in the middle, none is scaled
     classes     2 (background, digit) or 11 (background, 0 to 9)
-    bin_ms      duration of a time step; the T steps end with a saccade, 105, 210 and 315 ms after the start
+    bin_ms      duration of a time step; the T steps end when the camera stands still after a saccade, 80, 185 and 290 ms after
+                the start
     saccades    samples per recording: 1, the first saccade, or 3, one for each
     """
 
@@ -84,7 +85,7 @@ class NMnistConfig(EventSection):
     mnist_root: str = "mnist"
     size: tuple[Annotated[int, Field(ge=34)], Annotated[int, Field(ge=34)]] = (36, 36)
     classes: Literal[2, 11] = 2
-    bin_ms: Milliseconds = 20.0
+    bin_ms: Milliseconds = 15.0
     saccades: Literal[1, 3] = 3
 
 

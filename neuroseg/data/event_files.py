@@ -102,7 +102,7 @@ def checked_events(events: Events, size: Size | None, source: str) -> Size:
 
 
 def _packed(path: Path, size: Size) -> tuple[Events, Size]:
-    from tonic.io import read_mnist_file
+    from tonic.io import read_mnist_file  # type: ignore[import-untyped]
 
     length = path.stat().st_size
     if length % _PACKED:
@@ -195,7 +195,9 @@ def _aedat4(path: Path) -> tuple[Events, Size]:
         raise DataError(f"'{path}' holds no stream of events, or a packet that is none: {error}.") from None
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # the decoder raises Exception itself, and panics (pyo3's PanicException) on odd headers
+    except (
+        BaseException
+    ) as error:  # the decoder raises Exception itself, and panics (pyo3's PanicException) on odd headers
         raise DataError(
             f"'{path}' cannot be read as AEDAT 4: {error}. It is damaged or cut short: copy it again."
         ) from None

@@ -22,7 +22,7 @@ from neuroseg.data.event_frames import counts, frames, steps_by_time
 from neuroseg.data.labelled import Origin, check_split, digest
 from neuroseg.data.mnist import read_mnist
 from neuroseg.data.pictures import checked_folder
-from neuroseg.data.saccades import SACCADE_US, SENSOR, ink_at, start_of
+from neuroseg.data.saccades import SACCADE_US, SENSOR, STILL_US, ink_at, start_of
 from neuroseg.data.sources import Split
 
 _FOLDERS: dict[Split, str] = {"train": "Train", "val": "Train", "test": "Test"}
@@ -46,7 +46,7 @@ class NMnist(Dataset[tuple[Tensor, Tensor]]):
     config  the data section;  split  train, val (every tenth recording of Train) or test;  steps  T
 
     Item: frames float32 (T, 2, H, W), the sensor's 34x34 pixels in the middle; mask int64 (H, W) at the end of the last step,
-    which is the end of a saccade, 0 background. With three saccades item i is saccade i % 3 of recording i // 3.
+    when the camera stands still after a saccade, 0 background. With three saccades item i is saccade i % 3 of recording i // 3.
     The constructor checks the files' names against MNIST's labels, reading an item its events: DataError, naming the file,
     what was found, what was expected and the fix.
     """
@@ -79,7 +79,7 @@ class NMnist(Dataset[tuple[Tensor, Tensor]]):
             raise IndexError(f"item {index} of {len(self)}: use 0 to {len(self) - 1}")
         file, saccade = self.files[index // self.config.saccades], index % self.config.saccades
         events = self.events(file)
-        end_us = (saccade + 1) * SACCADE_US
+        end_us = saccade * SACCADE_US + STILL_US
         step = steps_by_time(events["t"], end_us, self.steps, self.config.bin_ms * 1000)
         numbers = _padded(counts(events, step, self.steps, SENSOR), self.config.size)
         picture = self.pictures[file.number]

@@ -20,6 +20,7 @@ from neuroseg.data.event_files import Events, Size
 from neuroseg.data.mnist import DIGIT
 
 SACCADE_US = 105_000
+STILL_US = 80_000  # into each saccade the camera stands still again
 SENSOR: Size = (34, 34)  # a pixel of an MNIST picture is a pixel here
 _KNOTS_PER_SACCADE = 10
 # Rows and columns of the digit in the middle of each tenth of a saccade, relative to the first, in pixels.
@@ -42,7 +43,8 @@ def path(t_us: NDArray[np.int64] | float, knots: Reals = PATH) -> Reals:
     """How far the digit has moved since the start at each time: (..., 2) rows and columns, in pixels; straight between knots."""
     t = np.asarray(t_us, dtype=np.float64)
     times = (np.arange(len(knots)) + 0.5) * (SACCADE_US / _KNOTS_PER_SACCADE)
-    return np.stack([np.interp(t, times, knots[:, axis]) for axis in range(2)], axis=-1)
+    moved: Reals = np.stack([np.interp(t, times, knots[:, axis]) for axis in range(2)], axis=-1)
+    return moved
 
 
 def start_of(events: Events, digit: NDArray[np.uint8]) -> tuple[float, float]:
@@ -52,7 +54,8 @@ def start_of(events: Events, digit: NDArray[np.uint8]) -> tuple[float, float]:
 
 def positions(events: Events) -> Reals:
     """Middles of the events' pixels (N, 2): row, column."""
-    return np.stack([events["y"], events["x"]], axis=-1) + 0.5
+    middles: Reals = np.stack([events["y"], events["x"]], axis=-1) + 0.5
+    return middles
 
 
 def fit_of_shifts(seen: Reals, digit: NDArray[np.uint8]) -> Reals:
@@ -60,8 +63,9 @@ def fit_of_shifts(seen: Reals, digit: NDArray[np.uint8]) -> Reals:
 
     The correlation of their histogram, in bins of half a pixel, with the size of the gradient of the picture.
     """
-    bins = np.arange(2 * (DIGIT + 2 * REACH) + 1) / 2 - REACH
-    histogram, _, _ = np.histogram2d(seen[:, 0], seen[:, 1], bins=(bins, bins))
+    side = DIGIT + 2 * REACH
+    reach = (-REACH, side - REACH)
+    histogram, _, _ = np.histogram2d(seen[:, 0], seen[:, 1], bins=2 * side, range=(reach, reach))
     edges = ndimage.gaussian_gradient_magnitude(np.kron(digit, np.ones((2, 2))) / 255, 1.0)
     fit: Reals = signal.correlate(histogram, edges - edges.mean(), mode="valid")
     return fit

@@ -70,8 +70,7 @@ class Movie:
         """The digit's ink level (H, W), bilinear between pixels."""
         start, middle, end = (np.array(point) for point in self.scene.path)
         corner = (1 - share) ** 2 * start + 2 * share * (1 - share) * middle + share**2 * end
-        moved: Reals = ndimage.shift(self.glyph, corner, order=1)
-        return moved
+        return np.asarray(ndimage.shift(self.glyph, corner, order=1), dtype=np.float64)
 
     def picture(self, share: float) -> Reals:
         """Luma (H, W) in [0, 1]."""
@@ -79,8 +78,7 @@ class Movie:
         corner = (1 - share) * np.array(self.scene.pan[0]) + share * np.array(self.scene.pan[1])
         behind = ndimage.shift(self.behind, -corner, order=1, mode="nearest")[:height, :width]
         opacity = ink_opacity(self.ink(share))
-        luma: Reals = (1 - opacity) * behind + opacity * self.scene.ink
-        return luma
+        return np.asarray((1 - opacity) * behind + opacity * self.scene.ink, dtype=np.float64)
 
 
 class SyntheticEvents(Dataset[tuple[Tensor, Tensor]]):
@@ -212,5 +210,5 @@ def _background(crop: Region, size: Size) -> Reals:
     return luma
 
 
-def _point(values: NDArray[np.floating]) -> Point:
+def _point(values: Reals) -> Point:
     return float(values[0]), float(values[1])
