@@ -15,8 +15,8 @@ class KimConfig(ModelSection):
 
     widths      channels of the stages
     classifier  channels of the wide layers before the class scores
-    neuron      lif, or relu: the ANN twin, T = 1. It has batch norms and reads real pixels: norm, reset, coding, readout,
-                steps, v_th and tau say nothing then
+    neuron      lif, or relu: the ANN twin. It has batch norms, reads real pixels and takes the average over frames, if there
+                are any: norm, reset, coding, readout, v_th and tau say nothing then. On images its steps are 1
     norm        bntt: a gain per time step, as in the paper; tdbn: one for all steps. Only tdbn deploys
     reset       soft: the threshold is subtracted, as in the paper; hard: to zero. Only hard deploys
     coding      of images. poisson: spikes of the pixels, as in the paper; direct: the host computes the first convolution.

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from export.errors import UsageError
-from neuroseg.config import Config, Inputs, MfsConfig, ModelSection
+from neuroseg.config import Config, DeepLabConfig, FcnConfig, Inputs, MfsConfig, ModelSection, UNetConfig
+from neuroseg.config.converted import ConvertedConfig
 from neuroseg.config.models import model_family
+from neuroseg.models.converted import Converted
+from neuroseg.models.kim import DeepLab, Fcn
 from neuroseg.models.mfs_seg import MfsSeg
+from neuroseg.models.unet import UNet
 
 
 @runtime_checkable
@@ -35,10 +39,16 @@ Build = Callable[[Any, int, Inputs], torch.nn.Module]
 
 
 def _mfs(config: MfsConfig, classes: int, inputs: Inputs) -> MfsSeg:
-    return MfsSeg(config, classes)
+    return MfsSeg(config, classes, inputs)
 
 
-BUILDERS: dict[type[ModelSection], Build] = {MfsConfig: _mfs}
+BUILDERS: dict[type[ModelSection], Build] = {
+    MfsConfig: _mfs,
+    DeepLabConfig: DeepLab,
+    FcnConfig: Fcn,
+    UNetConfig: UNet,
+    ConvertedConfig: Converted,
+}
 
 
 def build(config: Config, seed: int = 0) -> Any:
