@@ -6,10 +6,38 @@ import sys
 
 import export
 from export.errors import NeurosegError, UsageError
-from neuroseg.cli import compiling, fitting, hardware, machine, mapping, running, training
+from neuroseg.cli import (
+    compiling,
+    converting,
+    data,
+    fitting,
+    hardware,
+    machine,
+    mapping,
+    papers,
+    recordings,
+    running,
+    studies,
+    training,
+)
 from neuroseg.cli.app import app
 
-__all__ = ["app", "compiling", "fitting", "hardware", "machine", "main", "mapping", "running", "training"]
+__all__ = [
+    "app",
+    "compiling",
+    "converting",
+    "data",
+    "fitting",
+    "hardware",
+    "machine",
+    "main",
+    "mapping",
+    "papers",
+    "recordings",
+    "running",
+    "studies",
+    "training",
+]
 
 
 def main() -> None:

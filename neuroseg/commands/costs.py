@@ -15,6 +15,7 @@ COEFFICIENTS = "horowitz45nm"
 def costs(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
     """MACs per time step, those of the host apart; neurons; energy per image by the papers' arithmetic at the measured rate.
 
+    All of it for one input of `input_shape`: (C, H, W) or (T, C, H, W) of the config. Whole images may be larger.
     Auxiliary heads are counted, as the papers do. `energy.energy_j` is null for a network without neurons, whose energy is
     `ann_energy_j`; a spiking network's `ann_energy_j` is what the same operations would cost an ANN.
 
@@ -27,6 +28,7 @@ def costs(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
     if rate is None:
         energy |= {"formula": None, "firing_rate": None, "energy_j": None}
     return {
+        "input_shape": list(config.input_shape),
         "macs_per_step": size.macs_per_step,
         "host_macs": size.host_macs,
         "neurons": size.neurons,

@@ -92,10 +92,11 @@ def evaluation_task(config: Config, model: Any, *, real: bool = False, boundary:
 def show_scores(title: str, scores: dict[str, Any]) -> None:
     """What a training or an evaluation measured, as tables."""
     segmentation = scores["task"] == "segmentation"
+    ann = scores["firing_rate"] is None
     rows = [
-        ("arithmetic", ARITHMETIC[scores["arithmetic"]]),
+        ("arithmetic", "real numbers (an ANN)" if ann else ARITHMETIC[scores["arithmetic"]]),
         *(_segmentation_rows(scores) if segmentation else _denoising_rows(scores)),
-        ("mean firing rate", "no neurons" if scores["firing_rate"] is None else f"{scores['firing_rate']:.3f}"),
+        ("mean firing rate", "no neurons" if ann else f"{scores['firing_rate']:.3f}"),
         ("parameters", f"{scores['parameters']:,}"),
         *_cost_rows(scores),
     ]
@@ -139,9 +140,13 @@ def _cost_rows(scores: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     spiking, ann = scores["energy"]["energy_j"], scores["energy"]["ann_energy_j"]
     told = f"{1e3 * ann:.4g} mJ" if spiking is None else f"{1e3 * spiking:.4g} mJ (as an ANN {1e3 * ann:.4g} mJ)"
+    shape = "x".join(map(str, scores["input_shape"]))
     return [
-        ("multiply-accumulates per step", f"{scores['macs_per_step']:,} (host: {scores['host_macs']:,})"),
-        ("energy per image by the papers' arithmetic, 45 nm", told),
+        (
+            f"multiply-accumulates per step, input {shape}",
+            f"{scores['macs_per_step']:,} (host: {scores['host_macs']:,})",
+        ),
+        ("energy per input by the papers' arithmetic, 45 nm", told),
     ]
 
 
