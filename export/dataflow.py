@@ -146,7 +146,8 @@ class Fire(Node):
     """LIF neurons: a current becomes spikes.
 
     reset        hard: to zero, as `Lif` says; soft: v[t] = v[t] - v_th, which no Loihi LIF does
-    thresholds   several, from the largest: the spike is their graded sum (`Population`); v_th is the smallest, reset soft
+    thresholds   several, from the largest: the spike is their graded sum, in units of the
+                 smallest, which is v_th (`Population`); reset soft
     """
 
     lif: Lif

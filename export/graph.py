@@ -63,7 +63,8 @@ class Population:
         v[t] as in `Lif`; then for each r of `thresholds`, from the largest:
         if v[t] > r v_th << 6:  s[t] = s[t] + r,  v[t] = v[t] - (r v_th << 6)
 
-    Source: Li et al., Spiking-UNet 2024, multi-threshold neurons. Weights behind it take the unit of s, one `v_th`.
+    Source: Li et al. 2024 (Spiking-UNet), multi-threshold neurons, whose spikes are in units of the current; here they are in
+    units of v_th, the smallest threshold, and what reads them has that factor in its weights.
 
     name    dotted path of the neuron in the model; relays, OR and AND are named after what they serve
     kind    `input` is a source of spikes (computed by the host); the others are neurons on the chip: LIF, or `delay`,

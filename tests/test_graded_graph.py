@@ -45,20 +45,13 @@ def compiled():
     return compile_module(Skip().eval(), SHAPE, allow_graded=True)
 
 
-def test_weights_take_the_unit_of_the_graded_spikes_that_they_read():
+def test_graded_spikes_are_counted_in_units_of_the_smallest_threshold():
     graded = chain(Conv(4, 4), first=Spikes(3, thresholds=THRESHOLDS))
     flows = [fold_norm(trace(module, SHAPE)) for module in (graded, chain(Conv(4, 4)))]
-    (scaled,), (plain,) = (lower(flow).projections for flow in flows)
-    np.testing.assert_allclose(scaled.weight, 0.25 * plain.weight)
+    (same,), (plain,) = (lower(flow).projections for flow in flows)
+    np.testing.assert_array_equal(same.weight, plain.weight)  # the module hands on 0 to 15, and its weights know
     assert lower(flows[0]).populations["1"].thresholds == (8, 4, 2, 1)
     assert lower(flows[0]).populations["1"].largest_spike == 15
-
-
-def test_the_read_out_takes_the_unit_too():
-    module = chain(Conv(4, 4), readout=CountRead(eye(4)))
-    module[3] = Spikes(thresholds=THRESHOLDS)
-    graph = lower(fold_norm(trace(module, SHAPE)))
-    np.testing.assert_allclose(graph.readout.weight, 0.25 * np.eye(4))
 
 
 def test_thresholds_stay_whole_multiples_of_the_quantised_one(compiled):

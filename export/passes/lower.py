@@ -9,7 +9,6 @@ Each rewrite is exact:
     nearest resizing     composed into the next kernel (down: strided; up: phases of the target's layout)
     transposed conv      polyphase: a plain convolution into a space-to-depth layout (`taps`, `layout`)
     average pool         already composed into the next kernel (`compose_pools`)
-    graded spikes        the weights that read them take their unit
     linear read-out      the host's, on the counts of the populations that it reads
 """
 
@@ -116,23 +115,16 @@ class _Lowering:
         """What the read-out reads."""
         return self.views[self.flow.output]
 
-    def unit(self, population: str) -> float:
-        """What one unit of a population's spikes is worth: 1, or of graded ones the smallest threshold."""
-        node = self.flow.nodes[population]
-        return node.lif.v_th if isinstance(node, Fire) and node.thresholds else 1.0
-
     def readout(self) -> LinearReadOut | None:
         """The host's linear map for the channels of the outputs as they stand."""
         node, view = self.flow.nodes[self.flow.output], self.output
         assert isinstance(node, ReadOut)
-        units = [self.unit(part.population) for part in view.parts]
         if node.weight is not None:
-            worth = np.repeat(units, [part.channels for part in view.parts])
-            return LinearReadOut(in_parts_order(node.weight, view, 1) * worth, node.bias)
-        if view.order is not None or len(set(units)) > 1:
+            return LinearReadOut(in_parts_order(node.weight, view, 1), node.bias)
+        if view.order is not None:
             raise TraceError(
-                f"'{node.name}' counts spikes whose channels were shuffled, or that are graded in different units; give it a "
-                "weight (a linear read-out), or put a 1x1 convolution and a LIF before it."
+                f"'{node.name}' counts spikes whose channels were shuffled; give it a weight (a linear read-out), or put a 1x1 "
+                "convolution and a LIF before it."
             )
         return None
 
@@ -188,7 +180,7 @@ class _Lowering:
         view = self.views[conv.inputs[0]]
         if conv.name not in self.kernels:
             axis = 0 if isinstance(conv, TransposedConvolution) else 1
-            self.kernels[conv.name] = [self._worth(k) for k in part_kernels(conv.weight, conv.groups, view, axis)]
+            self.kernels[conv.name] = part_kernels(conv.weight, conv.groups, view, axis)
         kernels = self.kernels[conv.name]
         return [
             Synapse(
@@ -202,11 +194,6 @@ class _Lowering:
             )
             for index, kernel in enumerate(kernels)
         ]
-
-    def _worth(self, kernel: PartKernel) -> PartKernel:
-        """The kernel in units of its source's spikes."""
-        unit = self.unit(kernel.part.population)
-        return kernel if unit == 1.0 else replace(kernel, weight=kernel.weight * unit)
 
     def _pool(self, node: MaxPool) -> None:
         self._gate(node, "or", MEMORYLESS_OR, np.full((node.shape[0], 1, *node.kernel), float(UNIT_WEIGHT)))

@@ -6,7 +6,8 @@ name. The first value that the module returns is the class map; whatever does no
 out, but for the count of its multiply-accumulates. `export` knows no model: the protocol is all it needs.
 
 Keys beside "op" that may be left out: bias of "conv", "conv_transpose" and "readout"; weight of "readout" (None: spike
-counts are the scores); "reset" ("hard" or "soft") and "thresholds" (from the largest; the module then gives their sum) of "lif".
+counts are the scores); "reset" ("hard" or "soft") and "thresholds" of "lif": from the largest, the module then gives the sum of
+those reached, in units of the smallest.
 """
 
 from __future__ import annotations

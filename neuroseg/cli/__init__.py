@@ -18,6 +18,7 @@ from neuroseg.cli import (
     recordings,
     running,
     studies,
+    supporting,
     training,
 )
 from neuroseg.cli.app import app
@@ -36,6 +37,7 @@ __all__ = [
     "recordings",
     "running",
     "studies",
+    "supporting",
     "training",
 ]
 
