@@ -60,6 +60,7 @@ def test_events_deploy_exactly(inputs, stem) -> None:
     assert sum(0.01 <= rate <= 0.6 for rate in rates) >= 0.8 * len(rates), rates
 
 
+@pytest.mark.slow
 def test_binary_frames_reach_stock_lava_spike_for_spike(tmp_path) -> None:
     model = model_on(SPIKES, size=(8, 8), scales=1, widths=(4,), steps=3)
 

@@ -166,9 +166,10 @@ def test_a_result_that_names_no_row_is_refused(tmp_path, text, message):
         tables(tmp_path)
 
 
-def test_the_command_prints_one_line_of_json_or_tables(cli, tmp_path, content, capsys):
+def test_the_command_prints_one_line_of_json_or_tables(cli, tmp_path, content, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     code, out, _ = cli("tables", "--results", tmp_path, "--json")
     assert code == 0 and json.loads(out) == json.loads(json.dumps(content))
     show_tables(content)
     shown = capsys.readouterr().err
-    assert "Table 4" in shown and "SegNet" in shown and "outside their bars: none" in shown
+    assert "Table 4" in shown and "SegNet (ANN) *" in shown and "outside their bars: none" in shown

@@ -184,7 +184,10 @@ def show_tables(content: dict[str, Any]) -> None:
 
 def _show_table(table: dict[str, Any]) -> None:
     columns = ("data", "network", "T", "params M", "ours", "%", "MACs G", "ours", "%", "FR", "mIoU", "ours")
-    show(f"Table {table['table']}: {table['caption']}", columns, [_cells(row) for row in table["rows"]])
+    rows = [_cells(row) for row in table["rows"]]
+    filled = [i for i in range(len(columns)) if any(cells[i] != "" for cells in rows)]  # terminals are narrow
+    title = f"Table {table['table']}: {table['caption']}"
+    show(title, [columns[i] for i in filled], [[cells[i] for i in filled] for cells in rows])
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
@@ -198,7 +201,7 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     for value, own, key, unit in sizes:
         cells += [_number(value, unit), _number(own, unit), _deviation(row, key)]
     miou = ", ".join(f"{found['miou']:.3f}" for found in row["measured"] if "miou" in found)
-    return (*cells, printed.get("firing_rate", ""), printed.get("miou", ""), miou)
+    return (*cells, *(f"{printed[key]:.3f}" if key in printed else "" for key in ("firing_rate", "miou")), miou)
 
 
 def _number(value: float | None, unit: float) -> str:
