@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.execute.logical import logical
-from export.execute.synapse import largest_sum, wrapped, wraps
+from export.execute.synapse import largest_sum, wrapped
 from export.graph import SUM_BITS, Array, Conv, Dense, Population, Projection, Shape, Sparse, to_logical
 
 SUMS = torch.float32
@@ -42,13 +42,18 @@ class Delivery(Protocol):
 
 
 def prepare(projection: Projection, source: Population, target: Population, device: torch.device) -> Delivery:
-    """The fastest exact way to run a projection between two populations on a device."""
-    dtype = torch.float64 if wide(projection) else SUMS
+    """The fastest exact way to run a projection between two populations on a device.
+
+    Graded spikes take the plain way, in float32 or float64: how fast ways add is known for binary ones only.
+    """
+    dtype = torch.float64 if wide(projection, source.largest_spike) else SUMS
     if isinstance(projection, Sparse):
         return _sparse(projection, source, target, dtype, device)
     if isinstance(projection, Dense):
         return _FloatDense(projection, source, dtype, device)
     layouts = source.layout, target.layout
+    if source.thresholds:
+        return _Layered(_FloatConv(projection, dtype, device), *layouts)
     found = logical(projection, layouts, source.shape[1:], target.shape[1:])
     if found is not None:
         run = _convolution(found.conv, dtype, device)
@@ -56,15 +61,18 @@ def prepare(projection: Projection, source: Population, target: Population, devi
     return _Layered(_convolution(projection, dtype, device), *layouts)
 
 
-def wide(projection: Projection) -> bool:
-    """Whether a sum of this projection alone could leave 24 bits: it is made in float64, for `whole`."""
-    return largest_sum(projection) >= WRAPS
+def wide(projection: Projection, largest_spike: int = 1) -> bool:
+    """Whether a sum of this projection alone could leave 24 bits: it is made in float64, for `whole`.
+
+    largest_spike  of its source: more than 1 for a graded one
+    """
+    return largest_sum(projection) * largest_spike >= WRAPS
 
 
 def whole(sums: Tensor, projection: Projection) -> Tensor:
-    """What a projection delivered, in any float type, as int32: wrapped at 24 bits where Lava does, else at 32."""
+    """What a wide projection delivered, in any float type, as int32: wrapped at 24 bits where Lava does, else at 32."""
     exact = sums.to(torch.int64)
-    return (wrapped(exact) if wraps(projection) else exact).to(torch.int32)
+    return (wrapped(exact) if isinstance(projection, Conv) else exact).to(torch.int32)
 
 
 def byte_scale(weight: Array) -> int:

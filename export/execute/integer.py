@@ -20,7 +20,7 @@ from export.compute.floats import exact_floats
 from export.compute.threads import split
 from export.errors import DataError
 from export.execute.deliver import SUMS, whole
-from export.execute.neuron import Extremes, fire, has_kernel, lif
+from export.execute.neuron import Extremes, fire, graded, has_kernel, lif
 from export.execute.plan import Plan, Step, Term, plan_of
 from export.graph import LINES, Graph, Population
 
@@ -42,7 +42,7 @@ def run_integer(
     """Run N samples.
 
     graph        must not be changed in place after its first run: its weights are prepared once
-    inputs       input population -> spikes (N, T, C, H, W) in {0, 1}, or the constant bias (N, C, H, W) of a driven input
+    inputs       input population -> spikes (N, T, C, H, W), 0 or 1, or graded; or the constant bias (N, C, H, W) of a driven one
     populations  whose spikes to return (default: all but relays and delay neurons)
     batch        most samples computed together: bounds memory; fewer are where their sums leave the processor's cache
     device       torch device that computes, "cpu" or "cuda"
@@ -90,9 +90,11 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> int
             raise DataError(
                 f"input '{population.name}' is driven by a bias of {values.dtype}; integers are needed: round it."
             )
-        if population.lif is None and not _binary(values):
+        if population.lif is None and not _whole(values, population.largest_spike):
+            most = population.largest_spike
             raise DataError(
-                f"input '{population.name}' must hold spikes 0 or 1; found {values.min()} to {values.max()}."
+                f"input '{population.name}' must hold spikes 0 {'or 1' if most == 1 else f'to {most}'}; found {values.min()} to "
+                f"{values.max()}."
             )
     counts = {len(values) for values in inputs.values()}
     if len(counts) != 1:
@@ -100,10 +102,11 @@ def check_inputs(graph: Graph, inputs: Mapping[str, NDArray[np.generic]]) -> int
     return counts.pop()
 
 
-def _binary(values: NDArray[np.generic]) -> bool:
+def _whole(values: NDArray[np.generic], most: int) -> bool:
+    """Whether all values are whole numbers from 0 to `most`."""
     if values.dtype in (np.uint8, np.bool_):
-        return values.size == 0 or bool(values.max() <= 1)
-    return bool(np.isin(values, (0, 1)).all())
+        return values.size == 0 or bool(values.max() <= most)
+    return bool(np.isin(values, range(most + 1)).all())
 
 
 def input_spikes(population: Population, values: NDArray[np.generic], steps: int) -> NDArray[np.uint8]:
@@ -194,14 +197,17 @@ def _own(sums: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
 def _fired(step: Step, total: Tensor, extremes: dict[str, Extremes] | None) -> Tensor:
     """Spikes (N, T, H, W, C) of a population from its sums."""
     assert step.population.lif is not None
-    if extremes is None and has_kernel(total.device):
+    binary = not step.population.thresholds
+    if binary and extremes is None and has_kernel(total.device):
         return fire(total, step.population.lif, step.tile)
     total = total.to(torch.int32)
     seen = None
     if extremes is not None:
         seen = extremes.setdefault(step.population.name, Extremes())
         seen.see("a", total)
-    return lif(total, step.population.lif, step.bias, seen)
+    if binary:
+        return lif(total, step.population.lif, step.bias, seen)
+    return graded(total, step.population.lif, step.population.thresholds, step.bias, seen)
 
 
 def _write(maps: Tensor, out: Tensor) -> None:

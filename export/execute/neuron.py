@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -61,22 +62,52 @@ def lif(a: Tensor, params: Lif, bias: Tensor | None = None, extremes: Extremes |
     u = torch.zeros_like(a[:, 0])
     v = torch.zeros_like(u)
     spikes = torch.empty(a.shape, dtype=torch.uint8, device=a.device)
-    push = None if bias is None else bias.to(torch.int32) << V_TH_SHIFT
     threshold = int(params.v_th) << V_TH_SHIFT
     for t in range(a.shape[1]):
-        current = decayed(u, params.u_decay) + (a[:, t] << V_TH_SHIFT)
-        u = _wrapped(current)
-        membrane = decayed(v, params.v_decay) + u
-        if push is not None:
-            membrane = membrane + push
-        v = membrane.clamp(-STATE_LIMIT + 1, STATE_LIMIT - 1)
-        if extremes is not None:
-            extremes.see("u", current)
-            extremes.see("v", membrane)
-            extremes.saturated += int((u != current).sum() + (v != membrane).sum())
+        u, v = _integrated(u, v, a[:, t], params, bias, extremes)
         fired = v > threshold
         spikes[:, t] = fired
         v = v.masked_fill(fired, 0)
+    return spikes
+
+
+def _integrated(
+    u: Tensor, v: Tensor, a: Tensor, params: Lif, bias: Tensor | None, extremes: Extremes | None
+) -> tuple[Tensor, Tensor]:
+    """Current and membrane after one more step, before the reset."""
+    current = decayed(u, params.u_decay) + (a << V_TH_SHIFT)
+    u = _wrapped(current)
+    membrane = decayed(v, params.v_decay) + u
+    if bias is not None:
+        membrane = membrane + (bias.to(torch.int32) << V_TH_SHIFT)
+    v = membrane.clamp(-STATE_LIMIT + 1, STATE_LIMIT - 1)
+    if extremes is not None:
+        extremes.see("u", current)
+        extremes.see("v", membrane)
+        extremes.saturated += int((u != current).sum() + (v != membrane).sum())
+    return u, v
+
+
+def graded(
+    a: Tensor, params: Lif, thresholds: Sequence[int], bias: Tensor | None = None, extremes: Extremes | None = None
+) -> Tensor:
+    """Graded spikes of neurons of several thresholds that start from zero state; arguments as of `lif`.
+
+    thresholds  in units of params.v_th, descending
+    returns     (N, T, ...) uint8
+
+    Equations: `export.graph.Population`.
+    """
+    u = torch.zeros_like(a[:, 0])
+    v = torch.zeros_like(u)
+    spikes = torch.zeros(a.shape, dtype=torch.uint8, device=a.device)
+    for t in range(a.shape[1]):
+        u, v = _integrated(u, v, a[:, t], params, bias, extremes)
+        for ratio in thresholds:
+            threshold = (ratio * int(params.v_th)) << V_TH_SHIFT
+            reached = v > threshold
+            v = v - reached * threshold
+            spikes[:, t] += ratio * reached.to(torch.uint8)
     return spikes
 
 

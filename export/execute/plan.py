@@ -171,12 +171,14 @@ class _Planner:
                 if key in wanted and key not in terms:
                     source, target = (self.graph.populations[name] for name in (projection.source, projection.target))
                     ready = prepare(projection, source, target, self.device)
-                    terms[key] = Term(key, self._origin(projection.source), ready, projection, wide(projection))
+                    beyond = wide(projection, source.largest_spike)
+                    terms[key] = Term(key, self._origin(projection.source), ready, projection, beyond)
         return terms
 
     def _dtype(self, name: str) -> torch.dtype:
-        into = [projection for _, projection in self.incoming[name]]
-        narrow = sum(map(largest_sum, into)) < EXACT_FLOAT32 and not any(map(wide, into))
+        into = [(p, self.graph.populations[p.source].largest_spike) for _, p in self.incoming[name]]
+        largest = sum(largest_sum(projection) * spike for projection, spike in into)
+        narrow = largest < EXACT_FLOAT32 and not any(wide(projection, spike) for projection, spike in into)
         return SUMS if narrow else torch.int32
 
 

@@ -24,6 +24,7 @@ from scipy.sparse import csr_matrix
 from export.errors import GrammarError
 from export.graph import Array, Conv, Dense, Graph, Lif, Population, Projection, Shape, Sparse
 from export.lava.processes.delay_neuron import DelayNeuron
+from export.lava.processes.graded_neuron import GradedNeuron
 from export.lava.processes.spike_delay import SpikeDelay
 from export.lava.processes.spike_file import SpikeSink, SpikeSource
 
@@ -90,6 +91,8 @@ def build(
             neurons[name] = SpikeSource(shape=shape, path=str(sources[name]), first_step=first[name])
         elif population.kind == "delay":
             neurons[name] = _delay_neuron(population, graph)
+        elif population.thresholds:
+            neurons[name] = _graded_neuron(population, graph)
         else:
             neurons[name] = _neuron(population, graph)
     ports = _Ports(graph, neurons, sources, first, bridge)
@@ -184,6 +187,22 @@ def _neuron(population: Population, graph: Graph) -> Any:
     return LIFReset(shape=shape, reset_interval=graph.steps, reset_offset=offset, **parameters)
 
 
+def _graded_neuron(population: Population, graph: Graph) -> GradedNeuron:
+    assert population.lif is not None
+    shape, lif = lava_shape(population.physical_shape), population.lif
+    keeps = population.kind not in MEMORYLESS_KINDS
+    return GradedNeuron(
+        shape=shape,
+        vth=int(lif.v_th),
+        ratios=population.thresholds,
+        u_decay=lif.u_decay,
+        v_decay=lif.v_decay,
+        bias=np.broadcast_to(_bias(population, shape), shape),
+        interval=graph.steps if keeps else 0,
+        offset=graph.arrivals[population.name] % graph.steps if keeps else 0,
+    )
+
+
 def _delay_neuron(population: Population, graph: Graph) -> DelayNeuron:
     assert population.lif is not None  # the reader checked it
     shape = lava_shape(population.physical_shape)
@@ -212,17 +231,25 @@ def _connect(
 ) -> None:
     source, target = graph.populations[projection.source], graph.populations[projection.target]
     shape, spikes = lava_shape(source.physical_shape), ports.of(projection)
+    bits = message_bits(source)
     if isinstance(projection, Conv):
-        synapse = _conv(projection, shape, wide_groups)
+        synapse = _conv(projection, shape, wide_groups, bits)
         spikes.connect(synapse.s_in)
         synapse.a_out.connect(neurons[target.name].a_in)
         return
-    synapse = _dense(projection, source) if isinstance(projection, Dense) else _sparse(projection, source, target)
+    synapse = (
+        _dense(projection, source, bits) if isinstance(projection, Dense) else _sparse(projection, source, target, bits)
+    )
     spikes.flatten().connect(synapse.s_in)
     synapse.a_out.reshape(lava_shape(target.physical_shape)).connect(neurons[target.name].a_in)
 
 
-def _conv(conv: Conv, input_shape: Shape, wide_groups: bool) -> Any:
+def message_bits(source: Population) -> int:
+    """Bits of a spike's message for stock synapses: 0 means binary, whatever arrives is taken for 1."""
+    return source.largest_spike.bit_length() if source.thresholds else 0
+
+
+def _conv(conv: Conv, input_shape: Shape, wide_groups: bool, bits: int) -> Any:
     """Stock's Conv is a true convolution on (W, H, C): flipped and transposed, the net effect is torch's."""
     weight, groups = conv.weight, conv.groups
     if not wide_groups:
@@ -240,6 +267,7 @@ def _conv(conv: Conv, input_shape: Shape, wide_groups: bool) -> Any:
         padding=conv.padding[::-1],
         dilation=conv.dilation[::-1],
         groups=groups,
+        num_message_bits=bits,
         name=conv.name,
     )
 
@@ -260,19 +288,24 @@ def merged_groups(weight: Array, groups: int) -> tuple[Array, int]:
     return wide.reshape(out, merge * inner, height, width), groups // merge
 
 
-def _dense(dense: Dense, source: Population) -> Any:
+def _dense(dense: Dense, source: Population, bits: int) -> Any:
     order = _lava_order(source.physical_shape)
     return LavaDense(
-        weights=dense.weight.astype(np.int32)[:, order], name=dense.name, **_exact(dense.name, dense.weight)
+        weights=dense.weight.astype(np.int32)[:, order],
+        num_message_bits=bits,
+        name=dense.name,
+        **_exact(dense.name, dense.weight),
     )
 
 
-def _sparse(sparse: Sparse, source: Population, target: Population) -> Any:
+def _sparse(sparse: Sparse, source: Population, target: Population, bits: int) -> Any:
     """Rows and columns re-ordered to Lava's flattened (W, H, C), so that no port has to permute anything."""
     rows, columns = _lava_order(target.physical_shape), _lava_order(source.physical_shape)
     matrix = csr_matrix(sparse.matrix, dtype=np.int32)[rows, :][:, columns]
     matrix.sort_indices()
-    return LavaSparse(weights=matrix, name=sparse.name, **_exact(sparse.name, sparse.matrix.data))
+    return LavaSparse(
+        weights=matrix, num_message_bits=bits, name=sparse.name, **_exact(sparse.name, sparse.matrix.data)
+    )
 
 
 def _lava_order(shape: Shape) -> NDArray[np.intp]:

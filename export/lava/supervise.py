@@ -65,7 +65,8 @@ def run_lava(
     populations  those to record; None: all but relays
     on_progress  called with Lava steps (done, all)
     returns      population -> uint8 (N, T, C, H, W), logical order
-    raises       FileFormatError, DataError for the file and the inputs; UsageError for an unknown population;
+    raises       FileFormatError, DataError for the file and the inputs; UsageError for an unknown population, and for graded
+                 spikes on fast models;
                  MissingBackend without Intel's extension, GrammarError for what the chip cannot hold;
                  RuntimeFailure when this machine is too small, a Lava process fails, is killed, or the deadline passes
     """
@@ -77,6 +78,8 @@ def run_lava(
     recorded = _recorded(graph, populations)
     if board is not None:
         check_board(graph)
+    elif fast:
+        check_binary(graph)
     check_room(graph, samples, recorded, fast=fast, board=board is not None, fused=fused)
     patience = START_S if board is None else BOARD_S
     limit = deadline_s if deadline_s is not None else patience + SLACK * estimate_s(graph, samples, fast, fused)
@@ -86,6 +89,16 @@ def run_lava(
         stall = max(STALL_S if board is None else BOARD_S, SLACK * estimate_s(graph, samples, fast, fused) / REPORTS)
         supervise(folder, limit, on_progress, stall)
         return {p: _collect(folder / job.sinks[p], graph.populations[p], samples, graph.steps) for p in recorded}
+
+
+def check_binary(graph: Graph) -> None:
+    """UsageError for graded spikes, which our fast models would take for 1."""
+    for population in graph.populations.values():
+        if population.thresholds:
+            raise UsageError(
+                f"population '{population.name}' fires graded spikes, which the fast models do not carry. Use --backend lava, "
+                "or int; one threshold (neuroseg convert --neuron if --reset hard) is binary."
+            )
 
 
 def estimate_s(graph: Graph, samples: int, fast: bool, fused: bool = True) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from export.errors import QuantizeError
 from neuroseg.models.blocks import ConvNorm
+from neuroseg.models.integrate_fire import IntegrateFire
 from neuroseg.models.neuron import WEIGHT_UNIT, Lif
 from neuroseg.models.norm import ChannelBias
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
@@ -37,7 +38,7 @@ def quantized(model: nn.Module, weight_scale: Mapping[str, float], v_th: Mapping
     """
     copy = deepcopy(model).eval()
     _check_names(copy, weight_scale, (SynapseConv, SynapseConvT), "synapse")
-    _check_names(copy, v_th, (Lif,), "neuron")
+    _check_names(copy, v_th, (Lif, IntegrateFire), "neuron")
     for name, scale in weight_scale.items():
         _quantize_synapse(copy, name, scale)
     for name, mantissa in v_th.items():
@@ -103,16 +104,23 @@ def _container(model: nn.Module, synapse: str) -> ConvNorm:
 
 def _quantize_neuron(model: nn.Module, name: str, mantissa: int) -> None:
     old = model.get_submodule(name)
-    assert isinstance(old, Lif)
+    assert isinstance(old, Lif | IntegrateFire)
     if not 0 < mantissa < V_TH_LIMIT:
         raise QuantizeError(
             f"neuron '{name}': threshold mantissa {mantissa} lies outside [1, {V_TH_LIMIT - 1}], where SLAYER's float32 "
             f"threshold equals the chip's; choose a smaller weight scale for this population"
         )
-    kind: dict[str, Any] = {"reset": old.reset, "surrogate": old.surrogate}
-    new = Lif(mantissa / WEIGHT_UNIT, 1.0 - old.v_decay / 4096, old.width, old.steps, **kind).to(old.device).eval()
+    new = _with_threshold(old, mantissa / WEIGHT_UNIT).eval()
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, new)
+
+
+def _with_threshold(old: Lif | IntegrateFire, v_th: float) -> nn.Module:
+    if isinstance(old, IntegrateFire):  # what it hands on is whole already
+        return IntegrateFire(old.ratios, v_th, old.reset, old.steps)
+    kind: dict[str, Any] = {"reset": old.reset, "surrogate": old.surrogate}
+    new: nn.Module = Lif(v_th, 1.0 - old.v_decay / 4096, old.width, old.steps, **kind).to(old.device)
+    return new
 
 
 def _check_range(what: str, values: Tensor, limits: tuple[int, int], scale: float) -> None:
