@@ -53,6 +53,25 @@ def write_aedat2(path: Path, events, size: tuple[int, int], chip: str = "DAVIS24
     return path
 
 
+def write_aedat3(path: Path, events, source: str = "DVS128") -> Path:
+    """AEDAT 3.1: packets of at most 100 contrast events, with an invalid one in each, and packets of another type between."""
+    content = [f"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: {source}\r\n#!END-HEADER\r\n".encode()]
+    for first in range(0, len(events), 100):
+        part = events[first : first + 100]
+        records = np.zeros(len(part) + 1, [("d", "<u4"), ("t", "<i4")])
+        records["d"][:-1] = 1 | part["p"].astype(np.uint32) << 1 | part["y"].astype(np.uint32) << 2
+        records["d"][:-1] |= part["x"].astype(np.uint32) << 17
+        records["t"][:-1] = part["t"]
+        number = len(records)
+        content.append(
+            np.array([1, 1], "<i2").tobytes() + np.array([8, 4, 0, number, number, number - 1], "<i4").tobytes()
+        )
+        content.append(records.tobytes())
+        content.append(np.array([3, 1], "<i2").tobytes() + np.array([36, 4, 0, 2, 2, 2], "<i4").tobytes() + bytes(72))
+    path.write_bytes(b"".join(content))
+    return path
+
+
 def write_mask(path: Path, mask) -> Path:
     """A label picture, 8-bit grey."""
     path.parent.mkdir(parents=True, exist_ok=True)

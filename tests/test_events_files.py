@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from event_recordings import random_events, write_aedat2, write_dat, write_packed
+from event_recordings import random_events, write_aedat2, write_aedat3, write_dat, write_packed
 
 from export.errors import DataError
 from neuroseg.data.event_files import make_events, read_recording
@@ -15,6 +15,7 @@ WRITERS = {
     "a.dat": ((100, 120), lambda path, events: write_dat(path, events, "% Height 100\n% Width 120\n")),
     "a.aedat": ((180, 240), lambda path, events: write_aedat2(path, events, (180, 240))),
     "b.aedat": ((260, 346), lambda path, events: write_aedat2(path, events, (260, 346), "Davis346B")),
+    "c.aedat": ((128, 128), write_aedat3),
 }
 
 
@@ -46,7 +47,7 @@ def test_a_file_that_is_cut_short_is_refused(name: str, tmp_path: Path) -> None:
     size, write = WRITERS[name]
     path = write(tmp_path / name, random_events(50, size))
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match="cut short: copy it again"):
+    with pytest.raises(DataError, match="cut short.*: copy it again"):
         read_recording(path)
 
 
@@ -57,7 +58,8 @@ def test_a_file_that_is_cut_short_is_refused(name: str, tmp_path: Path) -> None:
         ("a.raw", b"x", "no known event format; readable are .aedat, .aedat4, .bin, .bs2, .dat"),
         ("a.dat", b"\x00\x08" + bytes(16), "does not start as a Prophesee"),
         ("a.dat", b"% Version 2\n\x02\x08" + bytes(16), "events of type 2 in 8 bytes; readable are"),
-        ("a.aedat", b"#!AER-DAT3.1\r\n" + bytes(16), "starts with '#!AER-DAT3.1'; expected #!AER-DAT2.0"),
+        ("a.aedat", b"#!AER-DAT3.0\r\n" + bytes(16), r"starts with '#!AER-DAT3\.0'; expected #!AER-DAT2\.0 or 3\.1"),
+        ("a.aedat", b"#!AER-DAT3.1\r\n#Source 1: DVS128\r\n", "has no line #!END-HEADER: its header is cut short"),
         (
             "a.aedat",
             b"#!AER-DAT2.0\r\n# AEChip: x.DVS128\r\n" + bytes(16),
@@ -70,6 +72,15 @@ def test_a_foreign_file_is_refused_by_what_it_is(name: str, content: bytes, says
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says):
         read_recording(tmp_path / name)
+
+
+def test_aedat3_counts_overflows_and_knows_sensors_by_their_source(tmp_path: Path) -> None:
+    path = write_aedat3(tmp_path / "a.aedat", make_events([5, 9], [3, 4], [1, 7], [0, 1]), "unheard-of")
+    assert read_recording(path).size == (8, 5)
+    content = path.read_bytes()
+    at = content.index(b"END-HEADER\r\n") + 12
+    path.write_bytes(content[: at + 12] + (1).to_bytes(4, "little") + content[at + 16 :])
+    assert read_recording(path).events["t"].tolist() == [5 + 2**31, 9 + 2**31]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def _mnist_cifar(folder: Path) -> dict[str, Any]:
 
 
 def _nmnist(folder: Path) -> dict[str, Any]:
-    """The recordings, and MNIST beside them or one folder up; else where data lie."""
+    """The recordings, and MNIST beside them or one folder up."""
     root = folder if (folder / "Train").is_dir() else folder / "nmnist"
-    beside = (base / "mnist" for base in (root.parent, root.parent.parent))
-    return {"root": str(root), "mnist_root": next((str(path) for path in beside if path.is_dir()), "mnist")}
+    beside = [base / "mnist" for base in (root.parent, root.parent.parent)]
+    return {"root": str(root), "mnist_root": str(next((path for path in beside if path.is_dir()), beside[0]))}
 
 
 def _voc(folder: Path) -> dict[str, Any]:

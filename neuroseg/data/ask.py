@@ -28,8 +28,11 @@ class Ask:
     steps: int = 1
 
 
-def data_folder(root: str) -> Path:
-    """Where a data set lies: an absolute path as it is, a relative one in $NEUROSEG_DATA, else in the current folder."""
+def data_folder(root: str, key: str = "data.root") -> Path:
+    """Where a data set lies: an absolute path as it is, a relative one in $NEUROSEG_DATA, else in the current folder.
+
+    key  that names it, for the error
+    """
     path = Path(root).expanduser()
     base = os.environ.get(DATA_FOLDER)
     if path.is_absolute() or (base is None and path.is_dir()):
@@ -37,6 +40,6 @@ def data_folder(root: str) -> Path:
     if base is None:
         raise DataError(
             f"data folder '{root}' is not in the current folder, and {DATA_FOLDER} is not set. Set {DATA_FOLDER} to the "
-            f"folder that holds it, or say where it is: data.root=/path/to/{path.name}"
+            f"folder that holds it, or say where it is: {key}=/path/to/{path.name}"
         )
     return Path(base) / path

@@ -5,6 +5,7 @@ suffix    format                                             read by
 .bs2      the same with DVS128's 128x128 pixels              tonic
 .dat      Prophesee and ATIS, version 2 (N-CARS)             here
 .aedat    AEDAT 2.0 of a DAVIS (jAER)                        tonic; addresses here
+.aedat    AEDAT 3.1 (cAER; IBM's DVS Gesture)                `aedat3`
 .aedat4   AEDAT 4 (DV)                                       tonic, aedat
 
 Sources: Orchard et al. 2015 (.bin); inivation's "AEDAT file formats" and jAER's DavisBaseCamera (.aedat); Prophesee's
@@ -23,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import DataError
+from neuroseg.data.aedat3 import read_aedat3
 
 Size: TypeAlias = tuple[int, int]
 Events: TypeAlias = NDArray[np.void]
 
 EVENT = np.dtype([("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", np.bool_)])
+_EVENT_OF_TONIC = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 _PACKED = 5  # bytes of an event in .bin and .bs2
 _RECORD = 8  # bytes of an event in .dat and .aedat
 _DAVIS: dict[str, Size] = {"DAVIS240": (180, 240), "DAVIS346": (260, 346)}
@@ -107,7 +110,7 @@ def _packed(path: Path, size: Size) -> tuple[Events, Size]:
     length = path.stat().st_size
     if length % _PACKED:
         raise _cut(path, f"{length} bytes", f"whole events of {_PACKED} bytes")
-    events = read_mnist_file(str(path), EVENT_OF_TONIC)
+    events = read_mnist_file(str(path), _EVENT_OF_TONIC)
     return make_events(events["t"], events["x"], events["y"], events["p"]), size
 
 
@@ -148,6 +151,21 @@ def _dat(path: Path) -> tuple[Events, Size | None]:
     return events, size
 
 
+def _aedat(path: Path) -> tuple[Events, Size | None]:
+    """Either version, told by the first line."""
+    with path.open("rb") as file:
+        first = file.readline()
+    if first.startswith(b"#!AER-DAT2"):
+        return _aedat2(path)
+    if first.startswith(b"#!AER-DAT3.1"):
+        events, size = read_aedat3(path)
+        return make_events(events["t"], events["x"], events["y"], events["p"]), size
+    found = first[:20].decode("latin-1").strip()
+    raise DataError(
+        f"'{path}' starts with '{found}'; expected #!AER-DAT2.0 or 3.1. Other versions: convert them to AEDAT 4."
+    )
+
+
 def _aedat2(path: Path) -> tuple[Events, Size]:
     """Records (address, time), big-endian. Bit 31 of the address: no contrast event, but a frame or a motion sample.
 
@@ -155,13 +173,6 @@ def _aedat2(path: Path) -> tuple[Events, Size]:
     """
     from tonic.io import get_aer_events_from_file, read_aedat_header_from_file
 
-    with path.open("rb") as file:
-        first = file.readline()
-    if not first.startswith(b"#!AER-DAT2"):
-        found = first[:20].decode("latin-1").strip()
-        raise DataError(
-            f"'{path}' starts with '{found}'; expected #!AER-DAT2.0. Other versions: convert them to AEDAT 4."
-        )
     version, start, _ = read_aedat_header_from_file(str(path))
     height, width = _davis_size(path, start)
     if (path.stat().st_size - start) % _RECORD:
@@ -206,9 +217,8 @@ def _aedat4(path: Path) -> tuple[Events, Size]:
 
 
 _Reader: TypeAlias = Callable[[Path], "tuple[Events, Size | None]"]
-_READERS: dict[str, _Reader] = {".bin": _nmnist, ".bs2": _dvs128, ".dat": _dat, ".aedat": _aedat2, ".aedat4": _aedat4}
+_READERS: dict[str, _Reader] = {".bin": _nmnist, ".bs2": _dvs128, ".dat": _dat, ".aedat": _aedat, ".aedat4": _aedat4}
 SUFFIXES = tuple(_READERS)
-EVENT_OF_TONIC = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 
 
 def _cut(path: Path, found: str, expected: str) -> DataError:

@@ -18,7 +18,9 @@ def open_synthetic(config: SyntheticEventsConfig, ask: Ask) -> SyntheticEvents:
 
 def open_nmnist(config: NMnistConfig, ask: Ask) -> NMnist:
     """N-MNIST, and MNIST for the masks."""
-    return NMnist(data_folder(config.root), data_folder(config.mnist_root), config, ask.split, ask.steps)
+    return NMnist(
+        data_folder(config.root), data_folder(config.mnist_root, "data.mnist_root"), config, ask.split, ask.steps
+    )
 
 
 def open_ddd17(config: Ddd17Config, ask: Ask) -> LabelledEvents:
