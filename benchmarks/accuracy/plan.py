@@ -1,0 +1,72 @@
+"""plan.yaml, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PLAN = Path(__file__).parent / "plan.yaml"
+PRIOR = "prior"  # `run.prior`: the score of calling every pixel the class that is most frequent
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(_Part):
+    """One of train (a config), convert, eval (another run of the study)."""
+
+    train: str | None = None
+    convert: str | None = None
+    eval: str | None = None
+    set: tuple[str, ...] = ()
+    flags: tuple[str | int | float, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Run:
+        if sum(kind is not None for kind in (self.train, self.convert, self.eval)) != 1:
+            raise ValueError("a run is one of train, convert and eval")
+        return self
+
+    @property
+    def source(self) -> str | None:
+        """The run that must be there before."""
+        return self.convert or self.eval
+
+
+class Bar(_Part):
+    """score(more) - score(less) is at least `by`; without `less` score(more) is; `by` null: only the difference is told."""
+
+    name: str
+    more: str
+    less: str | None = None
+    by: float | None = None
+
+
+class Study(_Part):
+    """Runs on one data set that are compared."""
+
+    about: str
+    paper: Mapping[str, float]
+    score: Literal["miou", "f1", "psnr_db"]
+    runs: Mapping[str, Run]
+    bars: Annotated[tuple[Bar, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _known(self) -> Study:
+        named = [run.source for run in self.runs.values()] + [b for bar in self.bars for b in (bar.more, bar.less)]
+        named += list(self.paper)
+        for name in named:
+            if name is not None and name.partition(".")[0] not in self.runs:
+                raise ValueError(f"'{name}' is no run of this study")
+        return self
+
+
+def read_plan(path: Path = PLAN) -> dict[str, Study]:
+    """Studies by name."""
+    tree: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: Study.model_validate(study) for name, study in tree.items()}

@@ -1,0 +1,95 @@
+"""The result file, its table, and whether the bars are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.plan import PRIOR, Bar, Study
+from benchmarks.accuracy.running import RUNS, prior
+from neuroseg.train import load_run
+
+RESULTS = Path(__file__).parents[1] / "results"
+JSON, TABLE = "accuracy.json", "accuracy.md"
+UNITS = {"miou": "mIoU", "f1": "F1", "psnr_db": "PSNR (dB)"}
+
+
+def read(folder: Path = RESULTS) -> dict[str, Any]:
+    """What was measured; nothing yet: no studies."""
+    path = folder / JSON
+    content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"schema_version": 1, "studies": {}}
+    return content
+
+
+def write(
+    plan: Mapping[str, Study], study: str, name: str, row: Mapping[str, Any], folder: Path = RESULTS
+) -> dict[str, Any]:
+    """Put a row in its place, judge the study's bars anew, write file and table."""
+    content = read(folder)
+    here = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    dated = {**row, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **here}
+    known = content["studies"].setdefault(study, {"score": plan[study].score, "runs": {}, "bars": []})
+    if any(PRIOR in end for bar in plan[study].bars for end in (bar.more, bar.less or "")):
+        dated[PRIOR] = prior(load_run(RUNS / study / name)[0])
+    known["runs"][name] = dated
+    known["bars"] = [judged(bar, plan[study], known["runs"]) for bar in plan[study].bars]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JSON).write_text(json.dumps(content, indent=1) + "\n")
+    (folder / TABLE).write_text(report(plan, content) + "\n")
+    return content
+
+
+def score(row: Mapping[str, Any], name: str) -> float:
+    """A run's score; F1 is that of the foreground class."""
+    return float(row["foreground"]["f1"] if name == "f1" else row[name])
+
+
+def judged(bar: Bar, study: Study, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A bar with its figure; null while a run is missing."""
+    values = []
+    for end in (bar.more, bar.less):
+        if end is None:
+            values.append(0.0)
+            continue
+        name, _, other = end.partition(".")
+        values.append(score(runs[name], other or study.score) if name in runs else None)
+    more, less = values
+    value = None if more is None or less is None else more - less
+    met = None if value is None or bar.by is None else bool(value > bar.by if bar.by == 0 else value >= bar.by)
+    return {"name": bar.name, "value": value, "bar": bar.by, "met": met}
+
+
+def report(plan: Mapping[str, Study], content: Mapping[str, Any]) -> str:
+    """Markdown: runs and bars of every study."""
+    return "\n\n".join(_study(name, study, content["studies"].get(name)) for name, study in plan.items())
+
+
+def _study(name: str, study: Study, known: Mapping[str, Any] | None) -> str:
+    runs = known["runs"] if known else {}
+    lines = [f"**{name}.** {study.about}", ""]
+    lines += [f"| run | {UNITS[study.score]} | paper's | T | seed | training | firing rate |", "| --- " * 7 + "|"]
+    lines += [_run(run, study, runs.get(run)) for run in study.runs]
+    lines += ["", "| bar | figure | asked for | |", "| --- | --- | --- | --- |"]
+    lines += [_bar(judged(bar, study, runs)) for bar in study.bars]
+    return "\n".join(lines)
+
+
+def _run(name: str, study: Study, row: Mapping[str, Any] | None) -> str:
+    paper = study.paper.get(name)
+    told = "" if paper is None else f"{paper:g}"
+    if row is None:
+        return f"| {name} | not yet measured | {told} | | | | |"
+    minutes = f"{row['train_time_s'] / 60:.0f} min" if "train_time_s" in row else ""
+    rate = "" if row.get("firing_rate") is None else f"{row['firing_rate']:.3f}"
+    return f"| {name} | {score(row, study.score):.4g} | {told} | {row['steps']} | {row['seed']} | {minutes} | {rate} |"
+
+
+def _bar(bar: Mapping[str, Any]) -> str:
+    figure = "" if bar["value"] is None else f"{bar['value']:+.4f}"
+    asked = "" if bar["bar"] is None else ("above 0" if bar["bar"] == 0 else f"at least {bar['bar']:g}")
+    return f"| {bar['name']} | {figure} | {asked} | {({None: '', True: 'met', False: '**missed**'})[bar['met']]} |"

@@ -1,0 +1,106 @@
+"""Running one entry of the plan by the command line, and its row of the result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.accuracy.plan import Run
+from neuroseg.commands.training import integer_groups
+from neuroseg.config import Config, load_config
+from neuroseg.metrics import SegmentationScores
+from neuroseg.train import dataset, evaluate, load_run, task_of
+
+ROOT = Path(__file__).parents[2]
+RUNS = ROOT / "runs" / "accuracy"
+LOGS = ROOT / "benchmarks" / "results" / "accuracy"
+KEPT = ("miou", "pixel_accuracy", "foreground", "psnr_db", "ssim", "firing_rate", "samples", "split", "parameters")
+HISTORY = ("epochs", "best_epoch", "train_time_s")
+
+
+def run_entry(study: str, name: str, run: Run, extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Do it unless it was done, from the last checkpoint if there is one; the row of the result file.
+
+    extra  further changes of a training's config, for a smoke run
+    """
+    folder, log = RUNS / study / name, LOGS / f"{study}.{name}.log"
+    if run.train is not None:
+        _train(run.train, (*run.set, *extra), folder, log)
+    elif run.convert is not None:
+        _convert(RUNS / study / run.convert, run.flags, folder, log)
+    else:
+        assert run.eval is not None
+        return _row(run, *_evaluated(RUNS / study / run.eval, run.set))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return _row(run, load_run(folder)[0], metrics)
+
+
+def prior(config: Config) -> float:
+    """mIoU, over all classes, of calling every pixel of the test split the class that is most frequent there."""
+    items = dataset(config, "test")
+    scores = SegmentationScores(items.classes)
+    for i in range(len(items)):
+        mask = torch.as_tensor(items[i][1])[None]
+        scores.update(torch.zeros_like(mask), mask)
+    pixels = scores.confusion.sum(dim=1)
+    return float(pixels.max() / pixels.sum()) / items.classes
+
+
+def _train(config: str, changes: tuple[str, ...], folder: Path, log: Path) -> None:
+    if (folder / "metrics.json").is_file():
+        return
+    resume = ["--resume"] if (folder / "checkpoints" / "last.ckpt").is_file() else []
+    _neuroseg(log, bool(resume), "train", config, *changes, "--out", folder, *resume)
+
+
+def _convert(source: Path, flags: tuple[str | int | float, ...], folder: Path, log: Path) -> None:
+    if (folder / "metrics.json").is_file() and _finished(folder, flags):
+        return
+    _neuroseg(log, False, "convert", source, *flags, "--out", folder)
+
+
+def _finished(folder: Path, flags: tuple[str | int | float, ...]) -> bool:
+    """A conversion that is fine-tuned has measures before, which are not the last."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return "epochs" in metrics or "--finetune" not in flags
+
+
+def _evaluated(folder: Path, changes: tuple[str, ...]) -> tuple[Config, dict[str, Any]]:
+    config, model = load_run(folder)
+    config = load_config(folder / "config.yaml", changes)
+    groups = integer_groups(config) if config.train.qat_epochs else None
+    task = task_of(config, model, groups=groups) if groups is not None else task_of(config, model)
+    return config, evaluate(config, task, "test")
+
+
+def _row(run: Run, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
+    kind = next(kind for kind in ("train", "convert", "eval") if getattr(run, kind) is not None)
+    return {
+        "kind": kind,
+        "of": getattr(run, kind),
+        "set": list(run.set),
+        "flags": list(run.flags),
+        "seed": config.train.seed,
+        "steps": config.model.steps,
+        **{key: metrics[key] for key in (*KEPT, *HISTORY) if key in metrics},
+    }
+
+
+def _neuroseg(log: Path, again: bool, *arguments: object) -> None:
+    """A command, its standard error in a log; `again`: the log goes on."""
+    command = [sys.executable, "-m", "neuroseg.cli", *map(str, arguments), "--json"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    told = " ".join(command[3:]).replace(f"{ROOT}/", "")
+    print(f"{time.strftime('%H:%M:%S')} neuroseg {told}", flush=True)
+    with log.open("a" if again else "w", encoding="utf-8") as file:
+        file.write(f"$ neuroseg {told}\n")
+        file.flush()
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file, check=False)
+    if done.returncode:
+        sys.exit(f"that failed with exit code {done.returncode}: see {log}")

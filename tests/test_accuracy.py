@@ -1,0 +1,100 @@
+"""The plan of the accuracy benchmark is sound, and its bars are judged as they read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from benchmarks.accuracy import results, running
+from benchmarks.accuracy.__main__ import chosen
+from benchmarks.accuracy.plan import Bar, Run, Study, read_plan
+from neuroseg.config import load_config
+
+PLAN = read_plan()
+TRAININGS = [(s, n, run) for s, study in PLAN.items() for n, run in study.runs.items() if run.train]
+
+
+@pytest.mark.parametrize(("study", "name", "run"), TRAININGS, ids=lambda x: x if isinstance(x, str) else "")
+def test_every_training_of_the_plan_has_a_config(study, name, run):
+    config = load_config(run.train, run.set)
+    assert config.data.task == ("denoising" if PLAN[study].score == "psnr_db" else "segmentation")
+    assert config.train.epochs > 1, name
+
+
+def test_what_is_converted_is_an_ann():
+    for study in PLAN.values():
+        for run in study.runs.values():
+            if run.convert is not None:
+                source = study.runs[run.convert]
+                assert load_config(source.train, source.set).model.neuron == "relu"
+
+
+def test_runs_bring_what_they_need():
+    asked = chosen(PLAN, "drive/layer", argparse.ArgumentParser())
+    assert asked == [("drive", "ann"), ("drive", "layer")]
+    assert len(chosen(PLAN, "", argparse.ArgumentParser())) == sum(len(study.runs) for study in PLAN.values())
+    with pytest.raises(SystemExit):
+        chosen(PLAN, "drive/nothing", argparse.ArgumentParser())
+
+
+@pytest.mark.parametrize(
+    ("bar", "value", "met"),
+    [
+        (Bar(name="x", more="a", less="b", by=0), 0.25, True),
+        (Bar(name="x", more="b", less="a", by=0), -0.25, False),
+        (Bar(name="x", more="b", less="a", by=-0.25), -0.25, True),
+        (Bar(name="x", more="a", less="a", by=0), 0.0, False),
+        (Bar(name="x", more="a", by=0.8), 0.75, False),
+        (Bar(name="x", more="a", less="a.prior", by=0.2), 0.5, True),
+        (Bar(name="x", more="a", less="b"), 0.25, None),
+        (Bar(name="x", more="a", less="c", by=0), None, None),
+    ],
+)
+def test_a_bar_compares_two_scores(bar, value, met):
+    runs = {"a": Run(train="x"), "b": Run(train="x"), "c": Run(train="x")}
+    study = Study(about="", paper={}, score="miou", runs=runs, bars=(bar,))
+    rows = {"a": {"miou": 0.75, "prior": 0.25}, "b": {"miou": 0.5}}
+    judged = results.judged(bar, study, rows)
+    assert (judged["value"], judged["met"]) == (value, met)
+
+
+def test_f1_is_that_of_the_foreground():
+    assert results.score({"foreground": {"f1": 0.5}, "miou": 0.9}, "f1") == 0.5
+
+
+@pytest.mark.parametrize("wrong", [{}, {"train": "a", "convert": "b"}])
+def test_a_run_is_of_one_kind(wrong):
+    with pytest.raises(ValidationError, match="one of train, convert and eval"):
+        Run(**wrong)
+
+
+def test_a_bar_names_runs_that_exist():
+    with pytest.raises(ValidationError, match="'b' is no run of this study"):
+        Study(about="", paper={}, score="miou", runs={"a": Run(train="x")}, bars=(Bar(name="x", more="b"),))
+
+
+def test_a_run_is_trained_scored_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(running, "LOGS", tmp_path / "logs")
+    run = Run(train="mfs-tiny", set=("train.epochs=1", "data.train_samples=16", "data.test_samples=8"))
+    bar = Bar(name="above the prior", more="tiny", less="tiny.prior", by=0)
+    plan = {"s": Study(about="a test", paper={"tiny": 0.5}, score="miou", runs={"tiny": run}, bars=(bar,))}
+    row = running.run_entry("s", "tiny", run)
+    content = results.write(plan, "s", "tiny", row, tmp_path)
+    known = json.loads((tmp_path / "accuracy.json").read_text())
+    assert known == content
+    measured = known["studies"]["s"]["runs"]["tiny"]
+    assert measured["samples"] == 8 and measured["seed"] == 0 and 0 < measured["prior"] < 0.5
+    figure = known["studies"]["s"]["bars"][0]
+    assert figure["value"] == pytest.approx(measured["miou"] - measured["prior"])
+    text = (tmp_path / "accuracy.md").read_text()
+    assert f"| tiny | {measured['miou']:.4g} | 0.5 |" in text and "above the prior" in text
+    log = next(running.LOGS.glob("*.log"))
+    before = log.read_text()
+    assert before.startswith("$ neuroseg train mfs-tiny") and "epoch 1 of 1" in before
+    assert running.run_entry("s", "tiny", run) == row, "what is there is kept"
+    assert log.read_text() == before
