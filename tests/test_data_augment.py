@@ -152,3 +152,59 @@ def test_wrong_arguments_are_named_with_limit_and_fix(arguments, says):
 def test_image_and_mask_of_unequal_size_are_refused():
     with pytest.raises(DataError, match=r"image has \(18, 24\) pixels, the mask \(48, 72\)"):
         Augment()(noise(), labels(), (0,))
+
+
+@pytest.mark.parametrize("probability", [0, 1])
+def test_a_vertical_flip_is_exact(probability):
+    image, mask = noise((48, 72)), labels()
+    flipped = Augment(flip=0, vertical_flip=probability)(image, mask, (5,))
+    expected = (image.flip(-2), mask.flip(-2)) if probability else (image, mask)
+    assert torch.equal(flipped[0], expected[0]) and torch.equal(flipped[1], expected[1])
+
+
+def test_quarter_turns_are_exact_and_each_is_as_likely():
+    image, mask = noise((24, 24)), labels(rows=2, columns=2)
+    turned = [(torch.rot90(image, k, (-2, -1)), torch.rot90(mask, k, (-2, -1))) for k in range(4)]
+    counts = [0] * 4
+    for seed in range(200):
+        found = Augment(flip=0, quarter_turns=True)(image, mask, (seed,))
+        hits = [all(torch.equal(a, b) for a, b in zip(found, one, strict=True)) for one in turned]
+        assert sum(hits) == 1
+        counts[hits.index(True)] += 1
+    assert min(counts) > 30
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_turned_pictures_and_masks_move_together_and_corners_are_void(seed):
+    mask = labels(rows=3, columns=3, block=20)
+    image, moved = Augment(flip=0, rotate=30)(painted(mask), mask, (seed,))
+    sure = inside(moved) & (moved != VOID)
+    assert sure.float().mean() > 0.3 and set(moved.unique().tolist()) <= {*mask.unique().tolist(), VOID}
+    assert (image[0][sure].int() - moved[sure].int() * STEP).abs().max() <= 1  # bilinear, rounded
+    assert (moved == VOID).any() and (moved != mask).any()
+
+
+def test_what_is_off_leaves_the_draws_of_the_others_as_they_were():
+    image, mask = noise((48, 72)), labels()
+    plain = Augment(scale=(0.5, 2.0), **JITTER)(image, mask, (3,))
+    off = Augment(scale=(0.5, 2.0), vertical_flip=0.0, rotate=0.0, quarter_turns=False, **JITTER)(image, mask, (3,))
+    assert all(torch.equal(a, b) for a, b in zip(plain, off, strict=True))
+
+
+def test_grey_pictures_are_changed_like_coloured_ones():
+    mask = labels()
+    image, moved = Augment(flip=1, scale=(0.5, 2.0), **JITTER)(painted(mask)[:1], mask, (1,))
+    assert image.shape == (1, 48, 72) and (moved != mask).any()
+
+
+def test_quarter_turns_of_a_picture_that_is_not_square_are_refused():
+    with pytest.raises(DataError, match=r"quarter_turns needs square pictures, not \(48, 72\)"):
+        Augment(quarter_turns=True)(noise((48, 72)), labels(), (0,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [({"vertical_flip": 2}, "use 0 to 1"), ({"rotate": 181}, "use 0 to 180")]
+)
+def test_wrong_turns_are_named(arguments, says):
+    with pytest.raises(DataError, match=says):
+        Augment(**arguments)
