@@ -29,11 +29,12 @@ def draw_rates(path: Path, result: Mapping[str, Any], title: str) -> None:
     for bar, row in zip(bars, rows, strict=True):
         bar.set_color(SOURCE if row["source"] else LIF)
     axis.bar_label(bars, [f"{row['rate_per_step']:.3f}" for row in rows], padding=2, fontsize=6)
-    axis.set_xlabel("spikes per neuron and step")
+    axis.set_xlabel("spikes per neuron and step", fontsize=8)
     axis.margins(x=0.12)
     if steps:
         upper = axis.secondary_xaxis("top", functions=(lambda x: x * steps, lambda x: x / steps))
         upper.set_xlabel("spikes per neuron over all steps", fontsize=8)
+        upper.tick_params(labelsize=7)
     figure.suptitle(f"{title}: {result['samples']} images of the {result['split']} split", fontsize=9)
     save(figure, path)
 
@@ -44,7 +45,7 @@ def draw_synops(path: Path, result: Mapping[str, Any], title: str) -> None:
     axis = _bars(figure := _tall(len(rows)), [row["name"] for row in rows])
     axis.barh(range(len(rows)), [row["dense_per_sample"] for row in rows], color=REST, label="if all neurons fired")
     axis.barh(range(len(rows)), [row["synops_per_sample"] for row in rows], color=LIF, label="synops")
-    axis.set_xlabel("accumulations per image")
+    axis.set_xlabel("accumulations per image", fontsize=8)
     axis.legend(fontsize=7)
     figure.suptitle(f"{title}: {result['synops_per_sample']:,.0f} synops per image", fontsize=9)
     save(figure, path)
@@ -97,5 +98,6 @@ def _bars(figure: Figure, names: Sequence[str]) -> Any:
     axis = figure.subplots()
     axis.set_yticks(range(len(names)), names, fontsize=6)
     axis.invert_yaxis()
+    axis.margins(y=0.01)
     axis.tick_params(axis="x", labelsize=7)
     return axis
