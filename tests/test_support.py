@@ -1,10 +1,11 @@
 """`neuroseg support`: every cell is what the compiler says, and what it calls deployed runs."""
 
+import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from export.errors import NeurosegError
 from export.execute.integer import run_integer
@@ -12,7 +13,6 @@ from export.lava.supervise import run_lava
 from export.netx.write import write_netx
 from neuroseg.commands.support import (
     ALLOW_GRADED,
-    TARGETS,
     Model,
     attempt,
     cell_text,
@@ -78,13 +78,14 @@ def test_refusals_are_the_compilers_own_words(few):
     assert "encoder0.block0.add: adds spikes to spikes" in reasons.pop()
 
 
-def test_a_system_that_is_too_small_refuses_on_the_chip_alone(monkeypatch, few):
-    from hw_configs import load_system
-
-    tiny = load_system("oheo_gulch").model_copy(update={"chips": 1})
-    (row,) = [row for row in few["models"] if row["name"] == "Spiking-DeepLab, as in the paper"]
-    assert few["system"] == tiny.name
-    assert dict(cells(row))["loihi2"] == PAPER
+def test_a_system_that_is_too_small_refuses_on_the_chip_alone(monkeypatch):
+    big = Model("big", "mfs-nano", ("data.size=[96,128]",))
+    monkeypatch.setattr("neuroseg.commands.support.models", lambda: [big])
+    result = support("oheo_gulch")
+    found = cells(result["models"][0])
+    assert found["int"] == found["lava"] == YES
+    assert found["loihi2"] == ("refused", ())
+    assert "oheo_gulch" in result["models"][0]["cells"][-1]["reason"]
 
 
 def test_a_switch_that_a_model_lacks_is_no_way_out():
@@ -101,6 +102,15 @@ def test_the_table_says_yes_with_and_no_with_numbered_reasons(few):
     assert "| no [1] |" in text and "\n[1] the network is not spike-only: encoder0" in text
     assert cell_text({"status": "deployed", "switches": [], "reason": None}) == "yes"
     assert shortened("a:\n  b: c.\n  d: c.") == "a: b: c. (and 1 more)"
+
+
+def test_the_readme_gets_the_table_between_its_marks(monkeypatch, few):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    script = importlib.import_module("readme_support")
+    readme = f"before\n{script.BEGIN}old\n{script.END}after\n"
+    assert script.updated(readme, few) == f"before\n{script.BEGIN}{markdown(few)}{script.END}after\n"
+    with pytest.raises(ValueError, match="lacks the marks"):
+        script.updated("no marks", few)
 
 
 def test_the_command_prints_one_line_of_json(cli, monkeypatch, few):
@@ -133,8 +143,8 @@ def test_what_is_deployed_fires_the_same_spikes_on_stock_lava(name, tmp_path):
     compiled, inputs = deployable(name)
     write_netx(compiled.graph, tmp_path / "net.net")
     expected = run_integer(compiled.graph, inputs)
-    on_lava = run_lava(tmp_path / "net.net", inputs)
+    on_lava = run_lava(tmp_path / "net.net", inputs, fast=False)
     assert sum(int(np.count_nonzero(on_lava[n] != expected[n])) for n in on_lava) == 0
-    fired = torch.tensor([spikes.mean() for spikes in expected.values()])
-    assert 0.01 <= float(fired.median()) <= 0.6
-    assert set(TARGETS[1].name.split()) == {"lava"}
+    rates = [float(spikes.mean()) for spikes in expected.values()]
+    neurons = [spikes[0, 0].size for spikes in expected.values()]
+    assert 0.01 <= np.average(rates, weights=neurons) <= 0.6
