@@ -64,7 +64,8 @@ def _events(body: bytes, overflow: int) -> NDArray[np.void]:
     events = np.empty(len(records), _FIELDS)
     events["t"] = records["t"].astype(np.int64) + (overflow << 31)
     events["x"], events["y"], events["p"] = data >> 17, data >> 2 & 0x7FFF, data >> 1 & 1
-    return events[(data & 1) == 1]
+    valid: NDArray[np.void] = events[(data & 1) == 1]
+    return valid
 
 
 _FIELDS = np.dtype([("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", np.bool_)])
