@@ -15,7 +15,7 @@ from export.errors import NeurosegError, UsageError
 
 # In the order of use; a command that is not listed comes last.
 ORDER = (
-    *("demo", "data", "support", "describe", "skips", "fit", "train", "eval"),
+    *("demo", "data", "support", "describe", "skips", "fit", "train", "convert", "eval"),
     *("export", "map", "report", "verify"),
     *("simulate", "parity", "ladder", "study", "tables", "hw", "doctor-env"),
 )

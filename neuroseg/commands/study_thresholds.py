@@ -18,10 +18,10 @@ from neuroseg.commands.converting import (
     with_thresholds,
 )
 from neuroseg.commands.study import Panel, Point, Study, draw_curves, score_of, shown_scores, subject_of
-from neuroseg.commands.training import check_split
+from neuroseg.commands.training import checked_split
 from neuroseg.convert import network
 from neuroseg.convert.statistics import Scales
-from neuroseg.data import SPLITS
+from neuroseg.data import Split
 
 NAME = "thresholds"
 # Spiking-UNet, Table 4
@@ -52,8 +52,7 @@ def thresholds(
     path  a trained ANN: RUN or ONNX, as `neuroseg convert` takes it
     ask   the conversion; its own thresholds do not count. Nothing is fine-tuned (the paper's table is)
     """
-    check_split(split)
-    chosen = next(name for name in SPLITS if name == split)
+    chosen = checked_split(split)
     source = read_source(path, data)
     scales = scales_of(source, ask)
     asked = {
@@ -82,7 +81,7 @@ def table_of(text: str) -> tuple[tuple[float, ...], ...]:
     return found
 
 
-def _at(source: Source, scales: Scales, ask: Conversion, values: tuple[float, ...], split: Any) -> Point:
+def _at(source: Source, scales: Scales, ask: Conversion, values: tuple[float, ...], split: Split) -> Point:
     config, model = converted(source, with_thresholds(ask, values), scales)
     return {"count": len(values), **shown_scores(measured(config, model, split))}
 
