@@ -16,10 +16,12 @@ from neuroseg.commands.candidate import Candidate
 from neuroseg.commands.variants import (
     Trials,
     arguments,
+    blocks_of,
     heights,
     last_that_fits,
     scaled_widths,
     size_of_height,
+    widths_of,
     with_blocks,
     with_size,
     with_widths,
@@ -116,20 +118,26 @@ class _Search:
         return self._least_change("smaller images", choices, mode, lambda c: c.data.size[0] <= expected)
 
     def _narrower(self, mode: str) -> Row | None:
-        widths = self.config.model.widths
+        widths = widths_of(self.config)
+        if not widths:
+            return None
         factors = sorted(
             {eighths / 8 for eighths in range(1, 8)} | {2.0**-k for k in range(min(widths).bit_length() + 1)}
         )
         choices = [with_widths(self.config, scaled_widths(self.config, factor)) for factor in factors]
         expected = sum(widths) * min(1.0, self._share(mode))
-        return self._least_change("fewer channels", choices, mode, lambda c: sum(c.model.widths) <= expected)
+        return self._least_change("fewer channels", choices, mode, lambda c: sum(widths_of(c)) <= expected)
 
     def _fewer_blocks(self, mode: str) -> Row | None:
-        blocks = self.config.model.blocks_per_scale
+        blocks = blocks_of(self.config)
+        if not blocks:
+            return None
         choices = [with_blocks(self.config, tuple(min(b, most) for b in blocks)) for most in range(max(blocks))]
         return self._least_change("fewer blocks", choices, mode, lambda c: False)
 
     def _images_and_widths(self, mode: str) -> Row | None:
+        if not widths_of(self.config):
+            return None
         multiple, tall = self.config.model.multiple, self.config.data.size[0]
         choices = []
         for factor in BOTH_FACTORS:

@@ -17,8 +17,19 @@ from export.passes.schedule import check_delays
 from export.pipeline import check_layout
 from neuroseg.commands.candidate import ASSUMED_WEIGHTS, Candidate
 from neuroseg.commands.console import progress, say, show
-from neuroseg.commands.variants import Trials, arguments, heights, scaled_widths, with_blocks, with_size, with_widths
-from neuroseg.config import Config
+from neuroseg.commands.variants import (
+    Trials,
+    arguments,
+    blocks_of,
+    heights,
+    scaled_widths,
+    widths_of,
+    with_blocks,
+    with_size,
+    with_widths,
+)
+from neuroseg.config import Config, MfsConfig
+from neuroseg.config.models import model_family
 
 FACTORS = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0, 3 / 2, 2.0, 3.0, 4.0)  # of the family's widths
 DEEPEST = 2  # residual blocks per scale that are tried, besides the family's own
@@ -46,6 +57,11 @@ def find_largest(
     """
     check_layout(layout)
     check_delays(delays)
+    if not isinstance(family.model, MfsConfig):
+        raise UsageError(
+            f"--largest varies widths and blocks of MFS-Seg; model.family is {model_family(type(family.model))}. "
+            "Leave --largest out, and change the config yourself"
+        )
     if objective not in OBJECTIVES:
         raise UsageError(f"unknown objective '{objective}'; choose one of {', '.join(OBJECTIVES)}.")
     system = hw_configs.load_system(system_name)
@@ -106,8 +122,8 @@ def width_choices(family: Config) -> list[tuple[int, ...]]:
 
 def block_choices(family: Config) -> list[tuple[int, ...]]:
     """Blocks per scale: 0 to DEEPEST, not fewer where maps are smaller, and the family's own; shallow ones first."""
-    own = family.model.blocks_per_scale
-    found = {b for b in product(range(DEEPEST + 1), repeat=family.model.scales) if list(b) == sorted(b)}
+    own = blocks_of(family)
+    found = {b for b in product(range(DEEPEST + 1), repeat=len(own)) if list(b) == sorted(b)}
     return sorted({*found, own}, key=lambda blocks: (sum(blocks), blocks))
 
 
@@ -125,8 +141,8 @@ def _row(found: Candidate, family: Config) -> Row:
     height, width = config.data.size
     return {
         "size": [height, width],
-        "widths": list(config.model.widths),
-        "blocks": list(config.model.blocks_per_scale),
+        "widths": list(widths_of(config)),
+        "blocks": list(blocks_of(config)),
         "pixels": height * width,
         "params": found.untrained.params,
         "macs_per_step": counts["macs_per_step"],

@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from export.errors import UsageError
 from export.graph import Graph
 from export.passes.schedule import arrival_steps
 from export.passes.skip_costs import skip_costs, ways
 from export.pipeline import check_layout, lower_module
 from neuroseg.commands.console import progress, say, show
-from neuroseg.config import Config
+from neuroseg.config import Config, MfsConfig
+from neuroseg.config.models import MEMBRANE_SHORTCUT, model_family
 from neuroseg.models import build
 
 
@@ -42,9 +44,14 @@ def _lowered(config: Config, layout: str) -> Graph:
 def _variants(config: Config, layout: str) -> list[dict[str, Any]]:
     """Every combination that changes something: attention matters from two scales on, a span below the most blocks."""
     model = config.model
+    if not isinstance(model, MfsConfig):
+        raise UsageError(
+            f"--search moves the skips of MFS-Seg; model.family is {model_family(type(model))}, whose skips no key moves. "
+            "Leave --search out"
+        )
     attentions = ("output", "first") if model.scales > 1 else (model.attention,)
     longest = max(model.blocks_per_scale)
-    spans = (None, *range(longest - 1, 0, -1)) if model.block == "efs" else (model.shortcut_span,)
+    spans = (None, *range(longest - 1, 0, -1)) if model.block in MEMBRANE_SHORTCUT else (model.shortcut_span,)
     found = []
     with progress("variants") as on_progress:
         choices = list(product(attentions, spans))

@@ -8,11 +8,22 @@ from math import sqrt
 import hw_configs
 from hw_configs import Chip, System
 from neuroseg.commands.candidate import Candidate, Untrained, lower_untrained, place_untrained
-from neuroseg.config import Config
+from neuroseg.config import Config, MfsConfig
+from neuroseg.config.models import NARROWEST
 
 SMALLEST = 16  # pixels: config refuses smaller images
 KEPT = 2  # lowered networks: a search looks at the last that fits and at the first that does not
 Size = tuple[int, int]
+
+
+def widths_of(config: Config) -> tuple[int, ...]:
+    """Channels of the network's scales or levels; empty for a family without such a key."""
+    return tuple(getattr(config.model, "widths", ()))
+
+
+def blocks_of(config: Config) -> tuple[int, ...]:
+    """Residual blocks per scale; empty for a family that has none."""
+    return config.model.blocks_per_scale if isinstance(config.model, MfsConfig) else ()
 
 
 def with_size(config: Config, size: Size) -> Config:
@@ -45,8 +56,9 @@ def heights(config: Config, largest: int) -> list[int]:
 
 
 def scaled_widths(config: Config, factor: float) -> tuple[int, ...]:
-    """Channels of all scales times a factor, 1 at least."""
-    return tuple(max(1, round(width * factor)) for width in config.model.widths)
+    """Channels of all scales times a factor, 1 at least, or what the block needs."""
+    least = NARROWEST.get(config.model.block, 1) if isinstance(config.model, MfsConfig) else 1
+    return tuple(max(least, round(width * factor)) for width in widths_of(config))
 
 
 def arguments(before: Config, after: Config) -> list[str]:
@@ -54,10 +66,10 @@ def arguments(before: Config, after: Config) -> list[str]:
     found = []
     if after.data.size != before.data.size:
         found.append(f"data.size={_listed(after.data.size)}")
-    if after.model.widths != before.model.widths:
-        found.append(f"model.widths={_listed(after.model.widths)}")
-    if after.model.blocks_per_scale != before.model.blocks_per_scale:
-        found.append(f"model.blocks={_listed(after.model.blocks_per_scale)}")
+    if widths_of(after) != widths_of(before):
+        found.append(f"model.widths={_listed(widths_of(after))}")
+    if blocks_of(after) != blocks_of(before):
+        found.append(f"model.blocks={_listed(blocks_of(after))}")
     return found
 
 
