@@ -22,7 +22,7 @@ from neuroseg.data.event_frames import counts, frames, steps_by_time
 from neuroseg.data.labelled import Origin, check_split, digest
 from neuroseg.data.mnist import read_mnist
 from neuroseg.data.pictures import checked_folder
-from neuroseg.data.saccades import SACCADE_US, SENSOR, STILL_US, ink_at, start_of
+from neuroseg.data.saccades import SACCADE_US, SENSOR, STILL_US, Start, ink_at, start_of
 from neuroseg.data.sources import Split
 
 _FOLDERS: dict[Split, str] = {"train": "Train", "val": "Train", "test": "Test"}
@@ -62,6 +62,7 @@ class NMnist(Dataset[tuple[Tensor, Tensor]]):
         self.config, self.split, self.steps = config, split, steps
         self.classes: int = config.classes
         self.pictures, labels = read_mnist(mnist_root, test=split == "test")
+        self._recent: tuple[DigitFile, Events, Start] | None = None
         self.files = _of_split(_files(Path(root) / _FOLDERS[split], labels), split)
 
     @property
@@ -78,17 +79,23 @@ class NMnist(Dataset[tuple[Tensor, Tensor]]):
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}: use 0 to {len(self) - 1}")
         file, saccade = self.files[index // self.config.saccades], index % self.config.saccades
-        events = self.events(file)
+        events, start = self._located(file)
         end_us = saccade * SACCADE_US + STILL_US
         step = steps_by_time(events["t"], end_us, self.steps, self.config.bin_ms * 1000)
         numbers = _padded(counts(events, step, self.steps, SENSOR), self.config.size)
-        picture = self.pictures[file.number]
-        inked = _padded(ink_at(picture, start_of(events, picture), end_us).astype(np.int64), self.config.size)
+        inked = _padded(ink_at(self.pictures[file.number], start, end_us).astype(np.int64), self.config.size)
         return frames(numbers, self.config.frames), from_numpy(inked * (1 if self.classes == 2 else 1 + file.label))
 
     def events(self, file: DigitFile) -> Events:
         """The stream of a recording, t in microseconds from its start."""
         return read_recording(file.path, SENSOR).events
+
+    def _located(self, file: DigitFile) -> tuple[Events, Start]:
+        """The stream and where its digit began; the last one is kept, since its saccades are items in a row."""
+        if self._recent is None or self._recent[0] != file:
+            events = self.events(file)
+            self._recent = file, events, start_of(events, self.pictures[file.number])
+        return self._recent[1:]
 
     def load(self) -> None:
         """Read and check every recording now."""

@@ -11,6 +11,8 @@ recordings, the shift in each tenth of a saccade at which the events of all reco
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
@@ -18,6 +20,8 @@ from scipy import ndimage, signal
 from neuroseg.data.event_camera import Reals
 from neuroseg.data.event_files import Events, Size
 from neuroseg.data.mnist import DIGIT
+
+Start: TypeAlias = tuple[float, float]  # row, column
 
 SACCADE_US = 105_000
 STILL_US = 80_000  # into each saccade the camera stands still again
@@ -47,7 +51,7 @@ def path(t_us: NDArray[np.int64] | float, knots: Reals = PATH) -> Reals:
     return moved
 
 
-def start_of(events: Events, digit: NDArray[np.uint8]) -> tuple[float, float]:
+def start_of(events: Events, digit: NDArray[np.uint8]) -> Start:
     """(row, column) of the upper left corner of the MNIST picture (28, 28) on the sensor at the start, in pixels."""
     return best_shift(fit_of_shifts(positions(events) - path(events["t"]), digit))
 
@@ -71,7 +75,7 @@ def fit_of_shifts(seen: Reals, digit: NDArray[np.uint8]) -> Reals:
     return fit
 
 
-def best_shift(fit: Reals) -> tuple[float, float]:
+def best_shift(fit: Reals) -> Start:
     """The shift of the best fit in pixels, (row, column), by parabolas through the largest value and its neighbours."""
     row, column = (int(i) for i in np.unravel_index(int(np.argmax(fit)), fit.shape))
     return (row + _beside(fit[:, column], row)) / 2 - REACH, (column + _beside(fit[row], column)) / 2 - REACH
@@ -86,7 +90,7 @@ def _beside(values: Reals, at: int) -> float:
     return 0.0 if bend == 0 else float((before - after) / (2 * bend))
 
 
-def ink_at(digit: NDArray[np.uint8], start: tuple[float, float], t_us: float) -> NDArray[np.bool_]:
+def ink_at(digit: NDArray[np.uint8], start: Start, t_us: float) -> NDArray[np.bool_]:
     """Which pixels (34, 34) of the sensor the digit's ink covers at a time: bilinear, more than half of full ink."""
     canvas = np.zeros(SENSOR)
     canvas[:DIGIT, :DIGIT] = digit / 255
