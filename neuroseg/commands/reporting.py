@@ -84,6 +84,7 @@ def _summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("bounds used", "; ".join(content["bounds_used"])),
         ("not modelled", "; ".join(content["bounds_not_modelled"])),
         ("MACs per step as trained", f"{content['macs_per_step']:,}, of which {content['host_macs']:,} on the host"),
+        ("host's linear read-out", f"{content.get('readout_host_macs', 0):,} MACs per sample"),
         ("without auxiliary heads", f"{content['macs_per_step_deployed']:,}"),
         ("mean firing rate", f"{content['firing_rate']:.4f}, of {content['firing_rate_of']}"),
         (
