@@ -99,16 +99,15 @@ class Tdbn(Norm):
     def forward(self, x: Tensor | Currents) -> Tensor | Currents:
         """Normalised currents, not yet computed where x is not; while training, by the statistics of this batch."""
         raw = tensor_of(x)
-        statistics = self._seen(raw) if self.of_batch else self.known()
-        normed = Currents((Term(raw, self.gain * self.scale, self.shift, statistics),))
-        return normed if isinstance(x, Currents) else normed.tensor()
-
-    def _seen(self, raw: Tensor) -> Statistics:
         count = raw.numel() // max(1, raw.shape[-3])
-        check_count(count, len(self.gain), tuple(raw.shape))
-        seen = statistics_of(raw, self.eps)
-        self.track(seen, count)
-        return seen
+        if self.of_batch:
+            check_count(count, len(self.gain), tuple(raw.shape))
+        statistics = statistics_of(raw, self.eps) if self.of_batch else self.known()
+        term = Term(raw, self.gain * self.scale, self.shift, statistics)  # refuses other channels
+        if self.of_batch:
+            self.track(statistics, count)
+        normed = Currents((term,))
+        return normed if isinstance(x, Currents) else normed.tensor()
 
     def affine(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(gain with alpha v_th in it, shift, running mean, sqrt(running var + eps)), each (C,), float64."""
