@@ -176,7 +176,9 @@ def _limits(field: dict[str, Any]) -> str:
 
 def _default(value: Any) -> str:
     if isinstance(value, BaseModel):
-        return "the defaults of " + type(value).__name__.removesuffix("Config").lower()
+        changed = value.model_dump(exclude_defaults=True)
+        name = type(value).__name__.removesuffix("Config").lower()
+        return f"the defaults of {name}" + (f", with `{changed}`" if changed else "")
     if isinstance(value, tuple):
         value = list(value)
     return "`null`" if value is None else f"`{value}`"

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,13 @@ def test_voc_without_the_labels_of_sbd_is_checked_by_its_own_list(folder, tmp_pa
     (one,) = check(root)["sets"]
     assert one["ok"] and {name: split["items"] for name, split in one["splits"].items()} == {"train": 3, "test": 3}
     assert len(one["splits"]["test"]["sizes"]) == 3
+
+
+def test_a_relative_folder_is_the_one_here_and_not_one_in_the_data_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("NEUROSEG_DATA", str(tmp_path))
+    assert check(Path("bsd68"))["ok"]
+    assert show_data("bsd68", (), tmp_path / "a.png", split="test", count=1, training=False)["items"] == [0]
 
 
 def test_counts_sizes_and_labels_are_those_of_the_files(folder):

@@ -34,8 +34,8 @@ class Layout:
     splits: tuple[Split, ...] = SPLITS
 
     def read(self, folder: Path) -> DataSection:
-        """The section for a folder."""
-        return data_section(self.name, self.section(folder))
+        """The section for a folder; a relative one is not looked up in $NEUROSEG_DATA, as keys of a config are."""
+        return data_section(self.name, self.section(folder.resolve()))
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import DataError
+from neuroseg.config.image_data import Order
 from neuroseg.data.augment import VOID, Augment
 from neuroseg.data.camvid import CLASS_NAMES, COLOURS
 from neuroseg.data.labelled import LabelledPictures
 from neuroseg.data.pictures import COLOUR, Bytes, Pair, Size, check_existence, listed_lines, picture_files, pixels
-from neuroseg.data.shares import Order, shared_out
+from neuroseg.data.shares import shared_out
 from neuroseg.data.sources import Split
 
 _LAYOUT = "the original layout: pictures NAME.png with NAME_L.png beside them, and label_colors.txt"

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from export.errors import DataError
+from neuroseg.config.image_data import Order
 from neuroseg.data.augment import Augment
 from neuroseg.data.labelled import LabelledPictures
 from neuroseg.data.pictures import GREY, Bytes, Pair, Size, check_existence, picture_files, pixels
-from neuroseg.data.shares import Order, shared_out
+from neuroseg.data.shares import shared_out
 from neuroseg.data.sources import Split
 
 CLASS_NAMES = ("membrane", "cell")

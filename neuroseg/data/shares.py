@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 
 from export.errors import DataError
+from neuroseg.config.image_data import Order
 from neuroseg.data.sources import Split
-
-Order: TypeAlias = Literal["consecutive", "random"]
 
 
 def shared_out(count: int, val: int, test: int, order: Order, seed: int, what: str) -> dict[Split, tuple[int, ...]]:
