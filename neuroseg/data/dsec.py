@@ -63,6 +63,7 @@ class Moment:
 class Dsec(LabelledEvents):
     """DSEC-Semantic. Labels before which the recording holds less than the T steps are left out."""
 
+    config: DsecConfig
     class_names = CLASS_NAMES
     colours = COLOURS
     view: ClassVar[Size] = VIEW
@@ -71,12 +72,7 @@ class Dsec(LabelledEvents):
         """Check that every sequence has its files, and every label its time."""
         super().__init__(config, split, steps, training=training, seed=seed)
         checked_folder(root, _LAYOUT)
-        found = [
-            moment
-            for sequence in _sequences(root, config, split)
-            for moment in _moments(sequence)[:: config.label_stride]
-            if self._has_events(moment)
-        ]
+        found = [moment for sequence in _sequences(root, config, split) for moment in self._of_sequence(sequence)]
         if not found:
             raise DataError(
                 f"no label of '{root}', split {split}, has {steps} steps of events before it. Use fewer or shorter ones."
@@ -102,12 +98,18 @@ class Dsec(LabelledEvents):
         seen = (row >= 0) & (row < VIEW[0]) & (column >= 0) & (column < VIEW[1])
         return make_events(t[seen].astype(np.int64) + offset, column[seen], row[seen], p[seen]), moment.time_us
 
-    def _has_events(self, moment: Moment) -> bool:
-        with _opened(moment.sequence / "events" / "left" / "events.h5") as file:
-            end_us = moment.time_us - int(file["t_offset"][()])
-            if self.config.events_per_bin is not None:
-                return _event_at(file, end_us) >= self.steps * self.config.events_per_bin
-            return end_us - self.window_us >= int(file["events"]["t"][0]) and end_us <= int(file["events"]["t"][-1])
+    def _of_sequence(self, sequence: Path) -> list[Moment]:
+        """The labels that are asked for and have enough events before them."""
+        asked = _moments(sequence)[:: self.config.label_stride]
+        with _opened(sequence / "events" / "left" / "events.h5") as file:
+            return [moment for moment in asked if self._has_events(file, moment)]
+
+    def _has_events(self, file: Any, moment: Moment) -> bool:
+        end_us = moment.time_us - int(file["t_offset"][()])
+        if self.config.events_per_bin is not None:
+            return _event_at(file, end_us) >= self.steps * self.config.events_per_bin
+        stamps = file["events"]["t"]
+        return bool(end_us - self.window_us >= int(stamps[0]) and end_us <= int(stamps[-1]))
 
 
 def _sequences(root: Path, config: DsecConfig, split: Split) -> list[Path]:
@@ -172,7 +174,7 @@ def _event_at(file: Any, time_us: int) -> int:
     return low + int(np.searchsorted(stamps[low:high], time_us))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=len(TRAIN) + len(TEST))
 def _rectify_map(sequence: Path) -> NDArray[np.float32]:
     path = sequence / "events" / "left" / "rectify_map.h5"
     with _opened(path) as file:
