@@ -9,11 +9,12 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, distributed
+from torchmetrics import SumMetric
 
 from export.compute.floats import exact_floats
 from export.errors import NeurosegError
 from neuroseg.config import TrainConfig
-from neuroseg.models.norm import Tdbn
+from neuroseg.models.norm import Norm
 from neuroseg.models.quantize_aware import Groups, QuantizeAware
 from neuroseg.models.stages import Stream
 from neuroseg.train.optimiser import optimiser
@@ -42,7 +43,7 @@ class Task(LightningModule, ABC):
         self.model = model
         self.settings = config
         self.multiple = multiple
-        self.padded_images = 0
+        self._padded = SumMetric()
         for module in model.modules():
             if isinstance(module, Stream):
                 module.checkpointing = config.activation_checkpointing
@@ -80,6 +81,11 @@ class Task(LightningModule, ABC):
         """From now on the forward pass computes with the chip's integers."""
         assert self.aware is not None, "the compiler's groups are needed"
         self.aware.start()
+
+    @property
+    def padded_images(self) -> int:
+        """Images of the last evaluation that were padded, over all processes."""
+        return int(self._padded.compute())
 
     @property
     def train_time_s(self) -> float:
@@ -151,7 +157,7 @@ class Task(LightningModule, ABC):
         self.rates.stop()
         self.rates.forget()
         self.scores.reset()
-        self.padded_images = 0
+        self._padded.reset()
 
     def configure_optimizers(self) -> Any:
         """The config's optimiser; the schedule steps once per batch."""
@@ -164,7 +170,7 @@ class Task(LightningModule, ABC):
 
     def _evaluate(self, batch: Batch) -> None:
         images = padded(batch[0], self.multiple)
-        self.padded_images += len(images) if images.shape != batch[0].shape else 0
+        self._padded.update(len(images) if images.shape != batch[0].shape else 0)
         # Scores are of the network that is deployed.
         with exact_floats(), torch.autocast(self.device.type, enabled=False):
             self.count(self.model(images)[0], batch)
@@ -180,7 +186,7 @@ class Task(LightningModule, ABC):
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         for module in self.model.modules():
-            if isinstance(module, Tdbn):
+            if isinstance(module, Norm):
                 for statistic in (module.running_mean, module.running_var):
                     distributed.all_reduce(statistic)
                     statistic /= distributed.get_world_size()
