@@ -104,8 +104,9 @@ def test_a_denoiser_resumes_to_the_same_weights(
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_config(denoiser, whole)
-    with monkeypatch.context() as patch, pytest.raises(NeurosegError, match="interrupted in epoch 2 of 2"):
-        patch.setattr(Task, "on_train_epoch_start", interrupted)
+    monkeypatch.setattr(Task, "on_train_epoch_start", interrupted)
+    with pytest.raises(NeurosegError, match="interrupted in epoch 2 of 2"):
         train_config(denoiser, parts)
+    monkeypatch.setattr(Task, "on_train_epoch_start", begin)
     train_config(denoiser, parts, resume=True)
     assert (parts / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
