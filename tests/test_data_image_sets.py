@@ -10,6 +10,7 @@ from data_folders import CAMSEQ_COLOURS, save, write_camseq, write_drive, write_
 from PIL import Image
 
 from export.errors import DataError
+from neuroseg.commands.reference import load_samples
 from neuroseg.config import validate
 from neuroseg.data import SPLITS, VOID
 from neuroseg.data.camseq import CamSeq
@@ -254,6 +255,15 @@ def test_voc_lists_may_hold_pairs_of_paths(fresh):
 def test_labels_at_the_inputs_size_are_as_in_the_paper(written):
     items = open_split(section("voc2012", written["voc2012"], labels="input"), Ask("test"))
     assert not items.sizes_vary and {tuple(mask.shape) for _, mask in items} == {(16, 16)}
+
+
+def test_samples_for_comparisons_can_be_stacked(written):
+    tree = {
+        "data": {"name": "voc2012", "root": str(written["voc2012"]), **KEYS["voc2012"]},
+        "model": {"scales": 1, "widths": [4]},
+    }
+    samples = load_samples(validate(tree, "test"), 3)
+    assert samples.images.shape == (3, 3, 16, 16) and samples.masks.shape == (3, 16, 16)
 
 
 def test_vocs_palette_is_its_own():

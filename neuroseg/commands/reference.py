@@ -62,8 +62,8 @@ class Samples:
 
 
 def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples:
-    """The first images of the test split; UsageError when it has fewer."""
-    items = dataset(config, "test")
+    """The first images of the test split; UsageError when it has fewer. Labels of several sizes are resized to the input's."""
+    items = dataset(config.model_copy(update={"data": config.data.stackable}), "test")
     if not 1 <= count <= len(items):
         raise UsageError(
             f"{flag} {count} is out of range: the test split has {len(items)} images, at least 1 is needed."

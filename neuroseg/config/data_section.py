@@ -48,6 +48,11 @@ class DataSection(Section):
         return self.size
 
     @property
+    def stackable(self) -> DataSection:
+        """The section whose val and test items are all of one size, for comparisons over several at once."""
+        return self
+
+    @property
     def inputs(self) -> Inputs:
         """Colour images, unless a data set says otherwise."""
         return Inputs()

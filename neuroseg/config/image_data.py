@@ -166,6 +166,11 @@ class VocConfig(DataSection):
     augment: AugmentConfig | None = AugmentConfig()
 
     @property
+    def stackable(self) -> VocConfig:
+        """Labels of the input's size."""
+        return self.model_copy(update={"labels": "input"})
+
+    @property
     def classes(self) -> int:
         """Background and 20 objects; void is not one of them."""
         return 21
@@ -202,6 +207,11 @@ class DenoiseConfig(DataSection):
     tiles: bool = False
     turns: bool = True
     seed: Seed = 0
+
+    @property
+    def stackable(self) -> DenoiseConfig:
+        """Tiles of pictures."""
+        return self.model_copy(update={"tiles": True})
 
     @property
     def inputs(self) -> Inputs:
