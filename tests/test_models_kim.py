@@ -11,9 +11,11 @@ from export.errors import DataError, NeurosegError, UsageError
 from export.execute.integer import run_integer
 from export.lava.supervise import run_lava
 from export.netx.write import write_netx
-from export.parity.compare import compare
+from export.parity.compare import class_maps, compare
 from export.pipeline import compile_module
 from neuroseg.config import DeepLabConfig, FcnConfig, Inputs
+from neuroseg.data import DigitsOnPhotos
+from neuroseg.metrics import class_map
 from neuroseg.models import build_model, lifs, parameter_count, quantized, record_spikes
 from neuroseg.models.bntt import Bntt
 from neuroseg.models.record import spiking
@@ -160,33 +162,47 @@ def test_what_no_loihi_computes_is_refused_with_the_way_out(changes, way_out):
 BY_RATE = {"coding": "direct", "readout": "rate"}
 
 
-@pytest.mark.parametrize(
-    ("family", "changes"),
-    [
-        ("deeplab", {}),
-        ("fcn", BY_RATE),
-        pytest.param("deeplab", BY_RATE, marks=pytest.mark.slow),
-        pytest.param("fcn", {}, marks=pytest.mark.slow),
-    ],
-    ids=["deeplab-poisson", "fcn-direct", "deeplab-direct", "fcn-poisson"],
-)
-def test_the_deployable_variants_fire_on_stock_lava_as_in_slayer(family, changes, tmp_path):
+def deployed(family: str, changes: dict):
+    """(compiled, class map of the quantised module, its spikes by stock SLAYER, those of them that the host hands over)."""
     # 16x16 pixels leave 4x4 maps: a smaller dilation, so that the classifier's kernel is more than its centre.
     extra = {"dilation": 2} if family == "deeplab" else {}
     model = enliven(network(family, **{**DEPLOYABLE, **extra, **changes}), SIZE, 0)
     compiled = compile_module(model, (3, *SIZE))
     reference = quantized(model, compiled.quantization.weight_scale, compiled.quantization.v_th)
-    _, spikes = record_spikes(reference, images(2), stock=True)
-    inputs = {p.name: spikes[p.name] for p in compiled.graph.inputs}
+    logits, spikes = record_spikes(reference, images(2), stock=True)
     known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    inputs = {p.name: spikes[p.name] for p in compiled.graph.inputs}
+    return compiled, class_map(reference.class_scores(logits)).numpy(), known, inputs
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("changes", [{}, BY_RATE], ids=["poisson-accumulate", "direct-rate"])
+def test_the_deployable_variants_fire_in_integers_as_in_slayer(family, changes):
+    compiled, maps, spikes, inputs = deployed(family, changes)
     by_integers = run_integer(compiled.graph, inputs)
-    result = compare(compiled.graph, known, by_integers, ("slayer", "int"))
+    result = compare(compiled.graph, spikes, by_integers, ("slayer", "int"))
     assert result["mismatches"] == 0, result["first_divergence"]
     rates = {row["name"]: row["rate_left"] for row in result["populations"]}
     assert sum(0.01 <= rate <= 0.6 for rate in rates.values()) >= 0.8 * len(rates), rates
+    assert (class_maps(compiled.graph, by_integers) == maps).all() and len(np.unique(maps)) > 1
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("deeplab", {}),
+        pytest.param("fcn", BY_RATE, marks=pytest.mark.slow),
+        pytest.param("deeplab", BY_RATE, marks=pytest.mark.slow),
+        pytest.param("fcn", {}, marks=pytest.mark.slow),
+    ],
+    ids=["deeplab-poisson", "fcn-direct", "deeplab-direct", "fcn-poisson"],
+)
+def test_the_deployable_variants_fire_on_stock_lava_as_in_integers(family, changes, tmp_path):
+    compiled, _, _, inputs = deployed(family, changes)
     path = tmp_path / "network.net"
     write_netx(compiled.graph, path)
-    result = compare(compiled.graph, by_integers, run_lava(path, inputs, fast=False), ("int", "lava"))
+    on_lava, by_integers = run_lava(path, inputs, fast=False), run_integer(compiled.graph, inputs)
+    result = compare(compiled.graph, by_integers, on_lava, ("int", "lava"))
     assert result["mismatches"] == 0, result["first_divergence"]
 
 
@@ -195,8 +211,6 @@ def test_the_deployable_variants_fire_on_stock_lava_as_in_slayer(family, changes
 def test_a_small_one_learns_which_pixels_are_digits(family):
     model = network(family, classes=2, widths=(8, 12, 16), classifier=24, steps=6).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    from neuroseg.data import DigitsOnPhotos
-
     items = [DigitsOnPhotos("train", (32, 32), 2, 24, seed=3)[i] for i in range(24)]
     pictures, masks = (torch.stack(parts) for parts in zip(*items, strict=True))
     losses = []
