@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 
 from export.errors import FileFormatError, UsageError
 from export.files import check_parent, replacing, sha256, write_json
+from neuroseg.commands.console import say
 from neuroseg.config import Config
 from neuroseg.train.run_folder import WEIGHTS
 
 SCHEMA_VERSION = 1
+HASH = "weights_sha256"
 DOTS = 130
 # Task -> key of its main score, what it is called, its unit
 SCORES = {"segmentation": ("miou", "data-set mIoU"), "denoising": ("psnr_db", "PSNR in dB")}
@@ -68,6 +70,7 @@ class Study:
             if all(known.get(name) == value for name, value in key.items()):
                 found: Point = known
                 return found
+        say(f"{self.content['study']}: {', '.join(f'{name} {value}' for name, value in key.items() if name != HASH)}")
         point = {**key, **compute()}
         self.content["points"].append(point)
         write_json(self.path, self.content)
@@ -87,7 +90,7 @@ def score_of(config: Config) -> tuple[str, str]:
 
 def subject_of(config: Config, run: Path | None = None) -> dict[str, Any]:
     """Config and seed, and of a RUN the hash of its weights."""
-    weights = {} if run is None else {"run": str(run), "weights_sha256": sha256(run / WEIGHTS)}
+    weights = {} if run is None else {"run": str(run), HASH: sha256(run / WEIGHTS)}
     return {**weights, "config": config.model_dump(mode="json"), "seed": config.train.seed}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from export.errors import UsageError
 from export.files import sha256
 from neuroseg.commands.console import say, show
-from neuroseg.commands.study import Panel, Point, Study, draw_curves, shown_scores
+from neuroseg.commands.study import HASH, Panel, Point, Study, draw_curves, shown_scores
 from neuroseg.commands.training import checked_split, evaluation_task
 from neuroseg.config import Config
 from neuroseg.data import Split
@@ -54,7 +54,7 @@ def noise(
     digests = {str(run): sha256(run / WEIGHTS) for run in runs}
     for run in runs:
         for sigma in sorted({0.0, *sigmas}):
-            key = {"run": str(run), "weights_sha256": digests[str(run)], "sigma": sigma}
+            key = {"run": str(run), HASH: digests[str(run)], "sigma": sigma}
             study.point(key, partial(_at, run, sigma, chosen, seed))
     result = study.finish(points=_with_drops(_of_now(study.content["points"], digests)), png=f"{NAME}.png")
     _draw(result, loaded, out / f"{NAME}.png")
@@ -98,7 +98,7 @@ def _at(run: Path, sigma: float, split: Split, seed: int) -> Point:
 
 def _of_now(points: Sequence[Point], digests: dict[str, str]) -> list[Point]:
     """Without points of runs that were trained again since."""
-    return [point for point in points if digests.get(point["run"], point["weights_sha256"]) == point["weights_sha256"]]
+    return [point for point in points if digests.get(point["run"], point[HASH]) == point[HASH]]
 
 
 def _with_drops(points: Sequence[Point]) -> list[Point]:

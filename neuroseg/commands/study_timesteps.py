@@ -51,9 +51,10 @@ def timesteps(
         key = {"kind": "training", "trained_steps": steps, "steps": steps}
         study.point(key, partial(_anew, config, steps, out, chosen, restart))
     if inference:
-        weights = run or _trained(config, config.model.steps, out, restart)
+        own = config.model.steps
+        weights = run or _trained(config, own, out, restart and own not in training)  # once is enough
         for steps in inference:
-            key = {"kind": "inference", "trained_steps": config.model.steps, "steps": steps}
+            key = {"kind": "inference", "trained_steps": own, "steps": steps}
             study.point(key, partial(_at, weights, steps, chosen))
     points = sorted(study.content["points"], key=lambda point: (point["kind"], point["steps"]))
     result = study.finish(points=points, png=f"{NAME}.png")
