@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from random_flows import RandomFlow, random_flow
 
 from export.errors import QuantizeError
+from export.passes.compose_pools import compose_pools
 from export.passes.lower import lower
 from export.passes.quantize import WEIGHT_MAX, WEIGHT_MIN, quantize
 from export.spec import check
@@ -16,7 +17,7 @@ from export.spec import check
 
 def real_graph(seed, spread=1.0):
     """A lowered graph with real weights, biases and thresholds."""
-    graph = lower(random_flow(seed)[0])
+    graph = lower(compose_pools(random_flow(seed)[0]))
     rng = np.random.default_rng(seed)
     factors = {}
 

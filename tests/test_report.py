@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively import SIZE, images, lively_model
-from random_flows import as_integers, random_flow
+from random_flows import lowered, random_flow
 from scipy.sparse import csr_matrix
 
 import hw_configs
@@ -20,7 +20,6 @@ from export.mapping.partition import place
 from export.mapping.work import complete, measure, stored_fan_out, touched
 from export.passes.balance_delays import balance_delays
 from export.passes.count_macs import count_macs
-from export.passes.lower import lower
 from export.passes.trace import trace
 from export.pipeline import compile_module
 from export.report.about import About
@@ -116,7 +115,7 @@ def test_dense_and_sparse_synapses_are_counted_with_and_without_zeros():
 @pytest.mark.parametrize("seed", range(4))
 def test_loads_of_random_networks_agree_with_single_synapses(seed):
     flow, inputs = random_flow(seed, samples=2, size=4, moves=3)
-    graph, _ = balance_delays(as_integers(lower(flow, "interleave" if seed % 2 else "nested")))
+    graph, _ = balance_delays(lowered(flow, "interleave" if seed % 2 else "nested"))
     placement = place(graph, CHIP)
     inputs = {name: values.astype(np.uint8) for name, values in inputs.items()}
     every = [p.name for p in graph.populations.values()]

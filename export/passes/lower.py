@@ -35,6 +35,7 @@ from export.dataflow import (
     Shuffle,
     SpikeSource,
     TransposedConvolution,
+    reads_pixels,
 )
 from export.errors import QuantizeError, TraceError
 from export.graph import MEMORYLESS, Array, Conv, Graph, Kind, Lif, LinearReadOut, Population, Projection, Shape, Sparse
@@ -67,7 +68,7 @@ class Synapse:
 def lower(flow: Dataflow, layout: str = "auto") -> Graph:
     """Turn operations into populations and projections.
 
-    needs    a flow with folded norms that `check_spikes` accepted
+    needs    a flow with folded norms and composed pools that `check_spikes` accepted
     layout   "auto", "nested" or "interleave": see `export.passes.layout`
     ensures  grammar "lowered" of `export.spec`; weights real, logical values unchanged
     raises   TraceError for a combination that has no exact rewrite, with the way out
@@ -130,6 +131,7 @@ class _Lowering:
 
     def _synapses(self, node: Convolution | TransposedConvolution) -> None:
         if node.inputs[0] not in self.views:
+            assert reads_pixels(self.flow.nodes, node), f"{node.name} reads what no pass has lowered"
             self.host.add(node.name)
         self.terms[node.name] = (node.name,)
 
