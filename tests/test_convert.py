@@ -13,7 +13,8 @@ from neuroseg.config import Inputs, UNetConfig, dump_config, load_config
 from neuroseg.config.converted import IMAGE, ConvertedConfig
 from neuroseg.convert import activation_scales, network, normalised, read_module
 from neuroseg.convert.ann import Ann, Builder
-from neuroseg.convert.statistics import _Top
+from neuroseg.convert.match import rate_matched
+from neuroseg.convert.statistics import Scales, _Top
 from neuroseg.models import build_model
 from neuroseg.models.converted import Converted
 from neuroseg.models.integrate_fire import IntegrateFire
@@ -246,3 +247,36 @@ def test_a_converted_config_survives_its_yaml(tmp_path):
 def test_an_unsound_converted_config_is_refused(changes: dict[str, Any], says):
     with pytest.raises(ValueError, match=says):
         ConvertedConfig(**{"family": "converted", "layers": random_ann(0).layers, **changes})
+
+
+def test_gains_take_back_what_a_hard_reset_loses():
+    """A lone neuron: driven by x it fires every floor(1 / x) + 1 steps; the gain makes the mean of the rates right."""
+    b = Builder()
+    b.add_weighted("conv", "conv", IMAGE, torch.ones(1, 1, 1, 1), None)
+    b.add("fire", "fire", ("conv",))
+    b.add_weighted("head", "readout", "fire", torch.ones(1, 1, 1, 1), None)
+    ann, images = b.finish("head"), torch.full((1, 1, 4, 4), 0.9)
+    scales = Scales({"fire": torch.ones(1, dtype=torch.float64)})
+    config = ConvertedConfig(family="converted", reset="hard", steps=100, layers=ann.layers)
+    scaled = normalised(ann, scales, "connection")
+    with torch.no_grad():
+        lost = network(scaled, config)(images)[0]
+        matched = network(rate_matched(ann, scaled, scales, config, images), config)(images)[0]
+    assert torch.allclose(lost, torch.full_like(lost, 0.5))
+    assert torch.allclose(matched, torch.full_like(matched, 0.9), atol=1e-6)
+
+
+def test_gains_follow_the_channels_through_pools_and_concatenations():
+    images = torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    worse, better = [], []
+    for seed in range(4):
+        ann = random_ann(seed)
+        scales = activation_scales(ann, [images], 2, "connection", 99.9)
+        scaled = normalised(ann, scales, "connection")
+        config = ConvertedConfig(family="converted", reset="hard", steps=64, layers=scaled.layers)
+        with torch.no_grad():
+            goal = network(ann)(images)[0]
+            outs = [network(a, config)(images)[0] for a in (scaled, rate_matched(ann, scaled, scales, config, images))]
+        worse.append(float((outs[0] - goal).abs().mean()))
+        better.append(float((outs[1] - goal).abs().mean()))
+    assert np.mean(better) < 0.6 * np.mean(worse)

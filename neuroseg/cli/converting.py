@@ -23,6 +23,7 @@ def convert(
     steps: Annotated[int, typer.Option(help="T, time steps per image.", min=1)] = 20,
     calibrate: Annotated[int, typer.Option(help="Training images on which activations are measured.", min=1)] = 32,
     percentile: Annotated[float, typer.Option(help="Of the activations that a rate of 1 stands for.")] = 99.9,
+    match: Annotated[bool, typer.Option("--match/--no-match", help="Take back what rates lose on average.")] = True,
     finetune: Annotated[int, typer.Option(help="Epochs on accumulated spiking flow.", min=0)] = 0,
     lr: Annotated[float, typer.Option(help="Learning rate of these epochs.")] = 1e-6,
     data: Annotated[
@@ -35,7 +36,7 @@ def convert(
     from neuroseg.commands.converting import Conversion, show_conversion
     from neuroseg.commands.converting import convert as convert_source
 
-    ask = Conversion(neuron, normalise, reset, steps, calibrate, percentile)
+    ask = Conversion(neuron, normalise, reset, steps, calibrate, percentile, match=match)
     result = convert_source(source, out, ask, data=data, finetune=finetune, lr=lr)
     if json:
         put_json(result)
@@ -65,7 +66,7 @@ def thresholds_command(
     from neuroseg.commands.converting import Conversion
     from neuroseg.commands.study_thresholds import TABLE, show_thresholds, table_of, thresholds
 
-    ask = Conversion("if", normalise, "soft", steps, calibrate)
+    ask = Conversion("if", normalise, "soft", steps, calibrate, match=match)
     chosen = table_of(table) if table else TABLE
     result = thresholds(source, ask, out, table=chosen, data=data, split=split, restart=restart)
     if json:

@@ -19,6 +19,7 @@ from neuroseg.config import Config, load_config
 from neuroseg.config.converted import ConvertedConfig, Origin
 from neuroseg.convert import Ann, activation_scales, network, normalised, read_module, read_onnx, verify_onnx
 from neuroseg.convert.ann import with_classes
+from neuroseg.convert.match import rate_matched
 from neuroseg.convert.normalise import METHODS
 from neuroseg.convert.statistics import Method, Scales
 from neuroseg.data import Split
@@ -47,6 +48,7 @@ class Conversion:
     calibrate   training images on which activations are measured
     percentile  of the activations that a firing rate of 1 stands for
     thresholds  descending; None: 1 for `if`, 2, 1, 0.5, 0.25 for `mt`
+    match       take back what rates lose in few steps, or by a hard reset (`neuroseg.convert.match`)
     """
 
     neuron: str = "if"
@@ -56,6 +58,7 @@ class Conversion:
     calibrate: int = 32
     percentile: float = PERCENTILE
     thresholds: tuple[float, ...] | None = None
+    match: bool = True
 
     def __post_init__(self) -> None:
         for flag, value, known in (
@@ -153,7 +156,8 @@ def scales_of(source: Source, ask: Conversion) -> Scales:
 def converted(source: Source, ask: Conversion, scales: Scales | None = None) -> tuple[Config, Converted]:
     """Config and network, nothing measured yet."""
     method: Method = next(m for m in METHODS if m == ask.normalise)
-    scaled = normalised(source.ann, scales or scales_of(source, ask), method, ask.all_thresholds[-1])
+    scales = scales or scales_of(source, ask)
+    scaled = normalised(source.ann, scales, method, ask.all_thresholds[-1])
     origin = Origin.model_validate(
         {
             "kind": source.kind,
@@ -162,6 +166,7 @@ def converted(source: Source, ask: Conversion, scales: Scales | None = None) -> 
             "normalise": ask.normalise,
             "percentile": ask.percentile,
             "samples": ask.calibrate,
+            "matched": ask.match,
         }
     )
     model = ConvertedConfig.model_validate(
@@ -175,6 +180,9 @@ def converted(source: Source, ask: Conversion, scales: Scales | None = None) -> 
             "origin": origin,
         }
     )
+    if ask.match:
+        images = next(iter(calibration_images(source.config, ask.calibrate)))
+        scaled = rate_matched(source.ann, scaled, scales, model, images)
     config = _without_integers(source.config, model).model_copy(update={"name": f"{source.config.name}-{ask.neuron}"})
     return config, network(scaled, model)
 

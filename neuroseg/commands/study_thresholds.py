@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,14 @@ def thresholds(
         "normalise": ask.normalise,
         "calibrate": ask.calibrate,
         "percentile": ask.percentile,
+        "matched": ask.match,
         "split": split,
         "ann_sha256": source.digest,
     }
     study = Study(out, NAME, {**subject_of(source.config), **asked}, restart=restart)
     ann = study.point({"thresholds": []}, lambda: shown_scores(measured(source.plain, network(source.ann), chosen)))
     for values in table:
-        study.point({"thresholds": list(values)}, lambda values=values: _at(source, scales, ask, values, chosen))
+        study.point({"thresholds": list(values)}, partial(_at, source, scales, ask, values, chosen))
     result = study.finish(png=f"{NAME}.png")
     _draw(result, source, ann, ask, out / f"{NAME}.png")
     return result

@@ -69,6 +69,7 @@ class Origin(Section):
     normalise  how weights were scaled: layer, channel or connection
     percentile of the activations that became the scale
     samples    training images on which they were measured
+    matched    whether each layer's weights took back what the rates before it lose (`neuroseg.convert.match`)
     """
 
     kind: Literal["run", "onnx"]
@@ -77,6 +78,7 @@ class Origin(Section):
     normalise: Literal["layer", "channel", "connection"]
     percentile: Annotated[float, Field(gt=0, le=100)]
     samples: Count
+    matched: bool = False
 
 
 class ConvertedConfig(ModelSection):

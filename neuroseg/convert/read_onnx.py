@@ -63,7 +63,7 @@ def verify_onnx(path: Path, ann: Ann, images: Tensor) -> float:
         ) from None
     with torch.no_grad():
         ours = network(ann)(images)[0].float()
-    ours = {"none": lambda x: x, "sigmoid": torch.sigmoid, "softmax": lambda x: torch.softmax(x, 1)}[ann.last](ours)
+    ours = _behind(ann.last, ours)
     largest = float(np.abs(theirs).max()) or 1.0
     difference = float(np.abs(theirs - ours.numpy()).max()) / largest
     if not difference <= TOLERANCE:
@@ -72,6 +72,13 @@ def verify_onnx(path: Path, ann: Ann, images: Tensor) -> float:
             "allowed. This is a bug of neuroseg: please report the file's nodes"
         )
     return difference
+
+
+def _behind(last: Last, scores: Tensor) -> Tensor:
+    """What the original gives."""
+    if last == "sigmoid":
+        return torch.sigmoid(scores)
+    return torch.softmax(scores, 1) if last == "softmax" else scores
 
 
 class _Reader:

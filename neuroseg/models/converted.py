@@ -104,7 +104,7 @@ class Flow(torch.autograd.Function):
         return rate.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Gated."""
         return gradient * ctx.saved_tensors[0], None
 

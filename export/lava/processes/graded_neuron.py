@@ -74,6 +74,7 @@ class PyGradedNeuron(PyLoihiProcessModel):  # type: ignore[misc]  # lava is unty
         if self.u is None or (given["interval"] and self.time_step % given["interval"] == given["offset"]):
             self.u = np.zeros(given["shape"], np.int64)
             self.v = np.zeros(given["shape"], np.int64)
+        assert self.v is not None
         current = _decayed(self.u, given["u_decay"]) + (self.a_in.recv().astype(np.int64) << SHIFT)
         current[current > STATE_LIMIT] -= 2 * STATE_LIMIT
         current[current <= -STATE_LIMIT] += 2 * STATE_LIMIT
