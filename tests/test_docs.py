@@ -83,7 +83,7 @@ def test_the_reference_has_every_pass_and_the_public_functions(site):
         ("running", "export.simulate.simulate"),
         ("running", "export.parity.compare.compare"),
         ("running", "export.verify.verify"),
-        ("training", "neuroseg.models.mfs_seg.build_model"),
+        ("training", "neuroseg.models.families.build_model"),
         ("training", "neuroseg.train.fit.train"),
         ("training", "neuroseg.data.camvid.CamVid"),
         ("training", "neuroseg.metrics.segmentation.miou"),
