@@ -53,6 +53,7 @@ def thresholds_command(
     ] = "",
     normalise: Annotated[str, typer.Option(help="layer, channel or connection.")] = "connection",
     calibrate: Annotated[int, typer.Option(help="Training images on which activations are measured.", min=1)] = 32,
+    match: Annotated[bool, typer.Option("--match/--no-match", help="Take back what rates lose on average.")] = True,
     data: Annotated[
         str | None, typer.Option(help="Config whose data section tells the images; needed for ONNX.")
     ] = None,

@@ -2,8 +2,8 @@
 
 In few steps a rate is too low, since a membrane has to fill before the first spike, and each layer waits for the one before it. A
 hard reset loses more, however many the steps: a neuron that is driven by a constant x (threshold 1) fires every floor(1 / x) + 1
-steps, at 0.9 only every second one. Layers multiply these losses. Part of each is a factor that the next weights can take back: the
-one that brings rates nearest to activations (least squares),
+steps, at 0.9 only every second one. Layers multiply these losses. Part of each is a factor that the next weights can take
+back: the one that brings rates nearest to activations (least squares),
 
     gain = sum of a r / sum of r^2,
 
