@@ -1,5 +1,7 @@
 """Denoising: noise of the asked strength, drawn anew in training, fixed where it is scored."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,7 @@ def test_the_config_opens_patches_for_training_and_whole_pictures_for_scores(gre
     assert same(
         val[1], open_split(section, Ask("val", seed=5))[1]
     )  # what is scored does not depend on the training's seed
+    assert all(same(pickle.loads(pickle.dumps(items))[1], items[1]) for items in (train, val))
     assert config(colour=True).inputs.channels == config(colour=True).classes == 3
 
 

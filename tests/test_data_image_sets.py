@@ -1,5 +1,6 @@
 """CamSeq01, DRIVE, ISBI EM and VOC2012: items are the files' pixels and labels, splits are disjoint, faults are named."""
 
+import pickle
 import shutil
 from itertools import chain
 
@@ -66,6 +67,13 @@ def test_configs_open_every_split_with_the_shapes_that_they_say(written, name, t
             assert mask.dtype == torch.int64 and set(mask.unique().tolist()) <= {*range(items.classes), VOID}
             if training:
                 assert mask.shape == image.shape[1:]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_data_sets_travel_to_worker_processes(written, name):
+    items = open_split(section(name, written[name]), Ask("train", training=True, seed=3))
+    sent = pickle.loads(pickle.dumps(items))
+    assert all(same(sent[epoch, 1], items[epoch, 1]) for epoch in (0, 2))
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -1,6 +1,7 @@
 """MNIST-CIFAR10-Segmentation: as the original makes it, from the original files; no digit or photograph in two splits."""
 
 import gzip
+import pickle
 
 import numpy as np
 import pytest
@@ -71,6 +72,14 @@ def test_an_item_depends_on_seed_split_and_index_alone(folders):
         assert all(torch.equal(a, b) for a, b in zip(few[index], many[index], strict=True))
     other = made(folders, seed=1)
     assert not any(torch.equal(few[index][0], other[index][0]) for index in range(10))
+
+
+def test_it_travels_to_worker_processes_and_has_a_colour_for_each_class(folders):
+    for classes in (2, 11):
+        data = made(folders, classes=classes)
+        sent = pickle.loads(pickle.dumps(data))
+        assert all(torch.equal(a, b) for a, b in zip(sent[7], data[7], strict=True))
+        assert len(set(data.colours)) == len(data.class_names) == classes
 
 
 def test_the_digit_is_everywhere_and_never_cut(folders):
