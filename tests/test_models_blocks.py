@@ -17,6 +17,7 @@ from export.netx.write import write_netx
 from export.parity.compare import compare
 from export.passes.check_spikes import check_spikes
 from export.passes.fold_norm import fold_norm
+from export.passes.quantize import scale_groups
 from export.passes.trace import trace
 from export.pipeline import compile_module
 from neuroseg.config import MfsConfig, TrainConfig, load_config
@@ -24,6 +25,7 @@ from neuroseg.models import build_model, lifs, parameter_count, quantized, recor
 from neuroseg.models.blocks import Cell, EfsBlock, Inception
 from neuroseg.models.neuron import Lif
 from neuroseg.models.other_blocks import FireModule, MsBlock, Shuffle, ShuffleBlock
+from neuroseg.models.quantize_aware import QuantizeAware
 from neuroseg.train import load_run, train
 from neuroseg.train.task import SegmentationTask
 
@@ -99,6 +101,17 @@ def test_the_quantised_module_equals_the_integers(block, inception, scales, bloc
     widths = WIDTHS[block][:scales]
     model = model_of(seed, block=block, inception=inception, scales=scales, widths=widths, blocks=blocks, steps=3)
     result = both_ways(model, images(1), run_integer)
+    assert result["mismatches"] == 0, result["first_divergence"]
+
+
+@pytest.mark.parametrize("block", ["ms", "fire", "shuffle"])
+def test_a_network_in_integer_mode_fires_as_its_export(block) -> None:
+    model, pictures = model_of(block=block), images(2)
+    compiled = compile_module(model, (3, *SIZE))
+    QuantizeAware(model, scale_groups(compiled.unbalanced)).start()
+    _, spikes = record_spikes(model, pictures)
+    on_chip = run_integer(compiled.graph, {p.name: spikes[p.name] for p in compiled.graph.inputs})
+    result = compare(compiled.graph, spikes, on_chip, ("integer mode", "int"))
     assert result["mismatches"] == 0, result["first_divergence"]
 
 

@@ -12,10 +12,12 @@ from export.execute.integer import run_integer
 from export.lava.supervise import run_lava
 from export.netx.write import write_netx
 from export.parity.compare import compare
+from export.passes.quantize import scale_groups
 from export.pipeline import compile_module
 from neuroseg.config import Inputs, MfsConfig
 from neuroseg.models import build_model, network_size, quantized, record_spikes, stock_slayer
 from neuroseg.models.event_input import EventFrames
+from neuroseg.models.quantize_aware import QuantizeAware
 
 STEPS = 4
 FRAMES, SPIKES = Inputs(2, "frames"), Inputs(2, "spikes")
@@ -58,6 +60,17 @@ def test_events_deploy_exactly(inputs, stem) -> None:
     assert compiled.graph.steps == STEPS
     rates = [row["rate_left"] for row in result["populations"]]
     assert sum(0.01 <= rate <= 0.6 for rate in rates) >= 0.8 * len(rates), rates
+
+
+@pytest.mark.parametrize("inputs", [FRAMES, SPIKES], ids=["frames", "spikes"])
+def test_a_network_on_events_in_integer_mode_fires_as_its_export(inputs) -> None:
+    model, frames = model_on(inputs, scales=2, widths=(4, 6)), moving_edges(2, inputs.kind == "spikes")
+    compiled = compile_module(model, tuple(frames.shape[1:]))
+    QuantizeAware(model, scale_groups(compiled.unbalanced)).start()
+    _, spikes = record_spikes(model, frames)
+    on_chip = run_integer(compiled.graph, {p.name: spikes[p.name] for p in compiled.graph.inputs})
+    result = compare(compiled.graph, spikes, on_chip, ("integer mode", "int"))
+    assert result["mismatches"] == 0, result["first_divergence"]
 
 
 @pytest.mark.slow
