@@ -20,6 +20,7 @@ from neuroseg.metrics import (
     class_map,
     confusion_matrix,
     confusion_per_image,
+    foreground_scores,
     image_mious,
     iou_per_class,
     miou,
@@ -134,7 +135,9 @@ def _score_a_share(rank: int, store: str, results: mp.SimpleQueue) -> None:
     scores.update(guess[share], truth[share])
     per_image.update(guess[share], truth[share])
     found = {name: value.tolist() for name, value in scores.compute().items()}
-    results.put((found, float(per_image.compute())))
+    binary = SegmentationScores(2)
+    binary.update(*(maps[share] for maps in pairs(classes=2)))
+    results.put((found, float(per_image.compute()), float(binary.compute()["f1"])))
     distributed.destroy_process_group()
 
 
@@ -150,8 +153,11 @@ def test_scores_of_two_processes_are_those_of_all_their_images(tmp_path: Path) -
     guess, truth = pairs()
     alone = SegmentationScores(4)
     alone.update(guess, truth)
+    both = pairs(classes=2)
+    f1 = float(foreground_scores(confusion_matrix(*both, 2))["f1"])
     for _ in range(2):
-        found, per_image = results.get()
+        found, per_image, their_f1 = results.get()
+        assert their_f1 == pytest.approx(f1, abs=1e-12)
         for name, value in alone.compute().items():
             assert found[name] == pytest.approx(value.tolist(), abs=1e-12)
         assert per_image == pytest.approx(miou_per_image(guess, truth, 4), abs=1e-12)

@@ -2,7 +2,7 @@
 
 from neuroseg.data import VOID
 from neuroseg.metrics.boundary import BoundaryF, boundary_f
-from neuroseg.metrics.foreground import foreground_scores
+from neuroseg.metrics.foreground import FOREGROUND, foreground_scores
 from neuroseg.metrics.images import ImageScores, psnr, ssim
 from neuroseg.metrics.scores import MiouPerImage, SegmentationScores
 from neuroseg.metrics.segmentation import (
@@ -18,6 +18,7 @@ from neuroseg.metrics.segmentation import (
 )
 
 __all__ = [
+    "FOREGROUND",
     "VOID",
     "BoundaryF",
     "ImageScores",

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from export.errors import DataError
 
+FOREGROUND = ("f1", "jaccard", "accuracy", "precision", "sensitivity", "specificity")
+
 
 def foreground_scores(confusion: Tensor) -> dict[str, Tensor]:
     """Scores of class 1 against class 0 from pixels (2, 2) [true class, predicted class]; float64, NaN for 0 / 0.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from neuroseg.metrics.foreground import foreground_scores
 from neuroseg.metrics.segmentation import confusion_per_image, image_mious, iou_per_class
 
 
@@ -45,8 +46,10 @@ class SegmentationScores(Metric):
         iou_per_class   (classes,), NaN for a class that neither occurs nor is predicted
         pixel_accuracy  share of pixels whose class is right
         miou_per_image  MFS-Seg's definition (`image_mious`), for comparison with their table only
+        f1 and others   with two classes those of `foreground_scores`
 
-    `confusion` holds the pixels (classes, classes) int64, indexed [true class, predicted class].
+    `confusion` holds the pixels (classes, classes) int64, indexed [true class, predicted class]; with several processes those
+    of this one, while `compute` is over all of them.
     """
 
     full_state_update = False
@@ -69,9 +72,10 @@ class SegmentationScores(Metric):
         self.images += len(confusions)
 
     def compute(self) -> dict[str, Tensor]:
-        """The four scores, float64; NaN where nothing was counted."""
+        """The scores, float64; NaN where nothing was counted."""
         iou = iou_per_class(self.confusion)
         return {
+            **(foreground_scores(self.confusion) if self.classes == 2 else {}),
             "miou": iou.nanmean(),
             "iou_per_class": iou,
             "pixel_accuracy": self.confusion.diagonal().sum().double() / self.confusion.sum(),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroseg.config import TrainConfig
-from neuroseg.metrics import BoundaryF, SegmentationScores, class_map, foreground_scores
+from neuroseg.metrics import FOREGROUND, BoundaryF, SegmentationScores, class_map
 from neuroseg.models.quantize_aware import Groups
 from neuroseg.train.base import Batch, Task, number
 from neuroseg.train.loss import multi_scale_loss
@@ -56,10 +56,7 @@ class SegmentationTask(Task):
     def logged(self) -> dict[str, Tensor]:
         """Scores over the data set."""
         scores = self.scores.compute()
-        found = {name: scores[name] for name in ("miou", "pixel_accuracy", "miou_per_image")}
-        if self.model.classes == 2:
-            found["f1"] = foreground_scores(self.scores.confusion)["f1"]
-        return found
+        return {name: scores[name] for name in ("miou", "pixel_accuracy", "miou_per_image", "f1") if name in scores}
 
     def measures(self, items: Any) -> dict[str, Any]:
         """mIoU by both definitions, accuracy, IoU of every class; with two classes what is usual for one foreground."""
@@ -72,13 +69,13 @@ class SegmentationTask(Task):
             "iou_per_class": [number(value) for value in scores["iou_per_class"]],
         }
         if self.model.classes == 2:
-            foreground = foreground_scores(self.scores.confusion)
-            found["foreground"] = {name: number(value) for name, value in foreground.items()}
+            found["foreground"] = {name: number(scores[name]) for name in FOREGROUND}
         if self.boundaries is not None:
+            boundaries = self.boundaries.compute()
             found["boundary"] = {
                 "tolerance_px": self.boundaries.tolerance,
-                "f": number(self.boundaries.compute()["f"]),
-                "f_per_class": [number(value) for value in self.boundaries.compute()["f_per_class"]],
+                "f": number(boundaries["f"]),
+                "f_per_class": [number(value) for value in boundaries["f_per_class"]],
             }
         return found
 
