@@ -62,6 +62,10 @@ def ladder(
         _check_folder(out)
     bundle = open_bundle(path, verify=verify)
     sides = open_sides(bundle, chosen, samples, deadline_s=deadline_s, board_timing=board_timing)
+    if sides.samples.denoising:
+        raise UsageError(
+            f"'{path}' denoises images, and the rungs of a ladder are scored by class: compare its sides with `neuroseg parity`."
+        )
     rows, maps = _climb(sides, chosen)
     names = list(sides.samples.class_names) or [str(c) for c in range(sides.samples.classes)]
     result = {

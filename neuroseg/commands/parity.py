@@ -51,7 +51,7 @@ def compare_scored(
     names: tuple[str, str],
     explain: Explain = diagnose,
 ) -> dict[str, Any]:
-    """Parity JSON with mIoU and pixel agreement, both at the masks' size."""
+    """Parity JSON with mIoU and pixel agreement, both at the masks' size; mIoU is null for a network that denoises."""
     result = compare(bundle.graph, left, right, names, explain)
     maps = maps_of(bundle.graph, left, samples), maps_of(bundle.graph, right, samples)
     miou_left, miou_right = (score(side, samples) for side in maps)
@@ -70,10 +70,9 @@ def show_parity(result: dict[str, Any]) -> None:
     columns = ("population", "neuron-steps", "mismatches", f"rate {left}", f"rate {right}")
     show(f"{left} against {right}, {result['samples']} sample(s)", columns, rows)
     say(f"{result['mismatches']:,} mismatches in {result['compared']:,} neuron-steps")
-    say(
-        f"mIoU {result['miou_left']:.4f} ({left}), {result['miou_right']:.4f} ({right}); "
-        f"pixels that agree {result['pixel_agreement']:.2%}"
-    )
+    scored = result["miou_left"] is not None
+    told = f"mIoU {result['miou_left']:.4f} ({left}), {result['miou_right']:.4f} ({right}); " if scored else ""
+    say(f"{told}pixels that agree {result['pixel_agreement']:.2%}")
     silent = [r["name"] for r in result["populations"] if not r["rate_left"]]
     if silent:
         say(f"{len(silent)} of {len(result['populations'])} populations never fired: their agreement says little.")

@@ -27,22 +27,24 @@ Spikes = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Test inputs (N, C, H, W), or (N, T, C, H, W) of frames or spikes, and their masks (N, H', W'), which may be larger.
+    """Test inputs (N, C, H, W), or (N, T, C, H, W) of frames or spikes, and their masks (N, H', W'), which may be larger; of a
+    network that denoises, clean images (N, C, H, W).
 
     class_names  in mask order
     colours      (r, g, b) 0..255 per class, as the data set draws them; None: it has no custom
     """
 
     images: torch.Tensor
-    masks: NDArray[np.int64]
+    masks: NDArray[Any]
     classes: int
     class_names: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] | None = None
+    denoising: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
         """(H', W') of the masks: class maps are compared and drawn at this size."""
-        return self.masks.shape[1], self.masks.shape[2]
+        return self.masks.shape[-2], self.masks.shape[-1]
 
     def picture(self, index: int) -> NDArray[np.float32]:
         """(H, W, 3) in [0, 1] of an input: frames as their mean over time, one channel in grey, two as red and green."""
@@ -70,8 +72,10 @@ def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples
         )
     pairs = [items[i] for i in range(count)]
     images = torch.stack([image for image, _ in pairs])
-    masks = np.stack([np.asarray(mask) for _, mask in pairs]).astype(np.int64)
-    return Samples(images, masks, items.classes, tuple(items.class_names), getattr(items, "colours", None))
+    denoising = config.data.task == "denoising"
+    masks = np.stack([np.asarray(mask) for _, mask in pairs])
+    masks = masks if denoising else masks.astype(np.int64)
+    return Samples(images, masks, items.classes, tuple(items.class_names), getattr(items, "colours", None), denoising)
 
 
 def quantized_module(folder: Path, quantization: dict[str, Any]) -> tuple[Config, nn.Module]:
@@ -107,18 +111,24 @@ def inputs_of(graph: Graph, spikes: Spikes) -> Spikes:
     return {population.name: spikes[population.name] for population in graph.inputs}
 
 
-def maps_of(graph: Graph, spikes: Mapping[str, NDArray[np.uint8]], samples: Samples) -> NDArray[np.int64]:
-    """Class maps (N, H', W') at the masks' size."""
+def maps_of(graph: Graph, spikes: Mapping[str, NDArray[np.uint8]], samples: Samples) -> NDArray[Any]:
+    """Class maps (N, H', W') at the masks' size; of a network that denoises, what its read-out gives (N, C, H, W)."""
+    if samples.denoising:
+        return class_scores(graph, spikes)
     maps: NDArray[np.int64] = class_map(class_scores(graph, spikes), samples.size).numpy()
     return maps
 
 
-def score(maps: NDArray[np.int64], samples: Samples) -> float:
-    """Data-set mIoU of class maps (N, H', W')."""
+def score(maps: NDArray[Any], samples: Samples) -> float | None:
+    """Data-set mIoU of class maps (N, H', W'); None where there are no classes."""
+    if samples.denoising:
+        return None
     return miou(confusion_matrix(maps, samples.masks[: len(maps)], samples.classes))
 
 
-def agreement(left: NDArray[np.int64], right: NDArray[np.int64], samples: Samples) -> float:
-    """Share of pixels, void aside, to which two sides give the same class."""
+def agreement(left: NDArray[Any], right: NDArray[Any], samples: Samples) -> float:
+    """Share of pixels, void aside, to which two sides give the same class; of what denoises, share of equal values."""
+    if samples.denoising:
+        return float(np.mean(left == right))
     known = samples.masks[: len(left)] != VOID
     return pixel_agreement(left[known], right[known])
