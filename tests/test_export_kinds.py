@@ -5,12 +5,16 @@ import pytest
 import torch
 
 from export.bundle import open_bundle
+from export.errors import UsageError
 from export.parity.compare import class_maps
 from export.verify import verify
+from neuroseg.commands.converting import Conversion, Source, converted
 from neuroseg.commands.exporting import export_run
-from neuroseg.commands.parity import parity
+from neuroseg.commands.ladder import ladder
+from neuroseg.commands.parity import parity, show_parity
 from neuroseg.commands.reference import load_samples, quantized_module
 from neuroseg.config import load_config
+from neuroseg.convert import activation_scales, read_module
 from neuroseg.metrics import class_map
 from neuroseg.models import build, record_spikes
 from neuroseg.models.norm import Tdbn
@@ -76,3 +80,24 @@ def assert_maps_are_the_modules(bundle):
     got = class_maps(opened.graph, spikes)
     np.testing.assert_array_equal(got, expected)
     assert len(np.unique(got)) > 1
+
+
+@pytest.mark.slow
+def test_a_converted_denoiser_exports_and_its_images_are_compared_without_classes(neuroseg_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROSEG_DATA", str(neuroseg_data))
+    config = load_config("unet-denoise-grey", ("model.widths=[4,6]", "data.size=[32,32]"))
+    layers = read_module(build(config).eval())
+    images = torch.rand(4, *config.input_shape, generator=torch.Generator().manual_seed(0))
+    ask = Conversion("if", "connection", "hard", 6, 4)
+    scales = activation_scales(layers, [images], 4, "connection", 99.9)
+    spiking, network = converted(Source(layers, config, "run", "x", "y"), ask, scales)
+    (tmp_path / "run").mkdir()
+    save_run(tmp_path / "run", spiking, network, {})
+    report = export_run(tmp_path / "run", tmp_path / "bundle", vectors=2)
+    assert report["miou"] is None and report["readout_host_macs"] == 4 * 32 * 32
+    result = parity(tmp_path / "bundle", "slayer", "int", 2)
+    assert result["mismatches"] == 0 and result["pixel_agreement"] == 1.0
+    assert result["miou_left"] is None
+    show_parity(result)
+    with pytest.raises(UsageError, match="denoises images.*neuroseg parity"):
+        ladder(tmp_path / "bundle", ("slayer", "int"), 2)
