@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.errors import UsageError
-from neuroseg.config import Inputs, UNetConfig, dump_config, load_config
+from neuroseg.config import DeepLabConfig, FcnConfig, Inputs, UNetConfig, dump_config, load_config
 from neuroseg.config.converted import IMAGE, ConvertedConfig
 from neuroseg.convert import activation_scales, network, normalised, read_module
 from neuroseg.convert.ann import Ann, Builder
@@ -280,3 +280,16 @@ def test_gains_follow_the_channels_through_pools_and_concatenations():
         worse.append(float((outs[0] - goal).abs().mean()))
         better.append(float((outs[1] - goal).abs().mean()))
     assert np.mean(better) < 0.6 * np.mean(worse)
+
+
+@pytest.mark.parametrize("family", ["deeplab", "fcn"])
+def test_the_ann_twins_of_kim_are_read_as_what_they_compute(family):
+    kind = {"deeplab": DeepLabConfig, "fcn": FcnConfig}[family]
+    config = kind(family=family, neuron="relu", steps=1, widths=(3, 4, 5), classifier=6, pool=2)
+    model = build_model(config, 2, 0).train()
+    for _ in range(2):
+        model(torch.rand(2, 3, 32, 32))
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected, ours = model.eval()(images)[0], network(read_module(model))(images)[0]
+    assert torch.allclose(ours.to(expected), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))

@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from lively import enliven, images
 
-from export.errors import DataError, UsageError
+from export.errors import CertificateError, DataError, UsageError
+from export.execute.integer import run_integer
+from export.parity.compare import compare
+from export.pipeline import compile_module
 from neuroseg.config import Inputs, UNetConfig, load_config
 from neuroseg.config.converted import ConvertedConfig
-from neuroseg.models import build_model, parameter_count
+from neuroseg.models import build_model, parameter_count, quantized, record_spikes
 from neuroseg.models.unet import UNet
 
 SMALL = {"family": "unet", "widths": (3, 4, 5), "steps": 3}
@@ -78,3 +82,23 @@ def test_a_family_is_refused_for_inputs_it_does_not_read():
     config = ConvertedConfig(family="converted", layers=layers)
     with pytest.raises(UsageError, match="reads images"):
         build_model(config, 2, 0, Inputs(2, "spikes"))
+
+
+@pytest.mark.parametrize("pool", ["average", "max"])
+def test_the_spiking_u_net_compiles_to_the_spikes_that_it_was_trained_with(pool):
+    model = enliven(unet(neuron="lif", pool=pool, steps=4), (16, 16), 0)
+    compiled = compile_module(model, (3, 16, 16))
+    reference = quantized(model, compiled.quantization.weight_scale, compiled.quantization.v_th)
+    _, spikes = record_spikes(reference, images(2), stock=True)
+    known = {name: values for name, values in spikes.items() if name in compiled.graph.populations}
+    rates = {name: float(values.mean()) for name, values in known.items()}
+    assert all(0.01 < rate < 0.9 for rate in rates.values()), rates
+    got = run_integer(compiled.graph, {p.name: spikes[p.name] for p in compiled.graph.inputs})
+    assert compare(compiled.graph, known, got, ("slayer", "int"))["mismatches"] == 0
+    assert compiled.graph.readout is not None
+    assert compiled.graph.readout.weight.shape == (2, 3)
+
+
+def test_an_ann_is_refused_with_the_way_out():
+    with pytest.raises(CertificateError, match="neuroseg convert"):
+        compile_module(unet(neuron="relu").eval(), (3, 16, 16))
