@@ -17,7 +17,7 @@ import yaml
 from torch import nn
 
 import hw_configs
-from export.errors import NeurosegError
+from export.errors import CertificateError, GrammarError, NeurosegError, QuantizeError, TraceError, UsageError
 from export.mapping.summary import summarise
 from export.pipeline import Compiled, compile_module
 from hw_configs import System
@@ -28,6 +28,7 @@ from neuroseg.models import build
 ALLOW_GRADED = "--allow-graded"
 WAY_OUT = re.compile(rf"model\.\w+=\w+|--neuron \w+|--reset \w+|{ALLOW_GRADED}")
 MOST_SWITCHES = 6
+REFUSALS = (TraceError, CertificateError, QuantizeError, GrammarError)
 SPIKE_RATE = 0.2
 CALIBRATION = 4  # random inputs
 Check: TypeAlias = Callable[[Compiled, str, System | None], None]  # network, its name, system
@@ -108,7 +109,7 @@ def _converted(
     from neuroseg.convert import METHODS, activation_scales, read_module
 
     changed = dict(s.removeprefix("--").split() for s in switches if s.startswith("--") and s != ALLOW_GRADED)
-    ask = Conversion(**{**options, **changed})
+    ask = Conversion(**{"match": False, **options, **changed})  # what matches rates needs the data set
     layers = read_module(ann)
     method = next(m for m in METHODS if m == ask.normalise)
     scales = activation_scales(layers, [noise(config)], CALIBRATION, method, PERCENTILE)
@@ -181,9 +182,14 @@ def attempt(model: Model, graded: bool) -> Attempt:
     while len(switches) <= MOST_SWITCHES:
         try:
             config, network = model.built(switches)
+        except UsageError:
+            if not switches:
+                raise  # a line of `support.yaml` that is no config
+            break
+        try:
             compiled = compile_module(network, config.input_shape, allow_graded=graded and ALLOW_GRADED in switches)
             return Attempt(switches, compiled, first or None)
-        except NeurosegError as error:
+        except REFUSALS as error:
             reason = str(error)
             first = first or reason
         way_out = _way_out(model, reason, switches, graded)
