@@ -119,7 +119,7 @@ class Task(LightningModule, ABC):
         loss = self.loss(tuple(output.float() for output in outputs), batch)
         if not torch.isfinite(loss):
             raise NeurosegError(
-                f"the loss became {float(loss)} in epoch {self.current_epoch}, batch {batch_index}: training diverged; "
+                f"the loss became {float(loss.detach())} in epoch {self.current_epoch}, batch {batch_index}: training diverged; "
                 f"lower train.lr (now {self.settings.lr:g}) and train again"
             )
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
