@@ -1,5 +1,10 @@
 """Tracing: modules that describe themselves become a Dataflow; everything else is refused by its dotted name."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +39,18 @@ from neuroseg.models.wiring import And, ReadOut
 from neuroseg.models.wiring import Concat as ConcatSpikes
 
 IMAGE = (3, *SIZE)
+
+
+def test_tracing_leaves_it_to_lava_how_processes_start():
+    """In a process of its own: whoever imports SLAYER has set it already."""
+    script = (
+        "import multiprocessing; from small_leaves import Conv, chain; from export.passes.trace import trace; "
+        "trace(chain(Conv(4, 4)), (3, 6, 8)); print(multiprocessing.get_start_method(allow_none=True))"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.strip() == "None"
 
 
 class Chain(nn.Module):

@@ -17,12 +17,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stderr
 from copy import deepcopy
 from io import StringIO
+from threading import RLock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.hub import tqdm  # type: ignore[attr-defined]  # what torch.fx itself takes
 
 from export.dataflow import (
     Add,
@@ -141,6 +143,7 @@ def _propagate(module: nn.Module, traced: fx.GraphModule, input_shape: tuple[int
     for its shapes (or holds tensors that `to` does not move) runs once on a black image instead; so does one that
     fails, since its error is clearer there.
     """
+    _leave_start_method()
     with torch.no_grad():
         try:
             shapes = fx.GraphModule(deepcopy(module).to("meta"), traced.graph)
@@ -148,6 +151,14 @@ def _propagate(module: nn.Module, traced: fx.GraphModule, input_shape: tuple[int
                 ShapeProp(shapes).propagate(torch.empty(1, *input_shape, device="meta"))
         except (RuntimeError, TypeError, ValueError, AttributeError):
             _propagate_numbers(module, traced, input_shape)
+
+
+def _leave_start_method() -> None:
+    """torch.fx counts nodes with tqdm, whose first lock is one of processes and fixes their start method: Lava, which sets it
+    when it is imported, could not be imported any more. A lock of threads fixes nothing.
+    """
+    if hasattr(tqdm, "set_lock") and not hasattr(tqdm, "_lock"):
+        tqdm.set_lock(RLock())
 
 
 def _propagate_numbers(module: nn.Module, traced: fx.GraphModule, input_shape: tuple[int, ...]) -> None:
