@@ -61,16 +61,41 @@ def test_every_command_has_an_example_that_it_accepts(name):
     assert example.problem() is None
 
 
-@pytest.mark.parametrize("name", list(group().commands))
+def leaves(commands, path=()):
+    """Words -> command, for all commands below groups; a group that does something by itself is a command, too."""
+    found = {}
+    for name, command in commands.items():
+        words = (*path, name)
+        below = getattr(command, "commands", {})
+        if not below or command.invoke_without_command:
+            found[" ".join(words)] = command
+        found |= leaves(below, words)
+    return found
+
+
+LEAVES = leaves(group().commands)
+
+
+def test_groups_are_looked_into():
+    assert {"hw", "hw show", "study noise", "data check"} <= set(LEAVES)
+    assert "study" not in LEAVES
+
+
+@pytest.mark.parametrize("name", list(LEAVES))
 def test_every_command_can_report_in_json(name):
-    flags = {flag for parameter in group().commands[name].params for flag in parameter.opts}
+    flags = {flag for parameter in LEAVES[name].params for flag in parameter.opts}
     assert "--json" in flags
 
 
-@pytest.mark.parametrize("name", list(group().commands))
+@pytest.mark.parametrize("name", list(LEAVES))
 def test_every_option_of_a_command_says_what_it_does(name):
-    for parameter in group().commands[name].params:
+    for parameter in LEAVES[name].params:
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", [name for name in LEAVES if " " in name])
+def test_every_command_of_a_group_has_an_example(name):
+    assert f"Example: neuroseg {name} " in str(LEAVES[name].epilog) + " "
 
 
 def test_completion_offers_commands_and_options():
