@@ -25,7 +25,14 @@ PAGES = sorted(
 RUNNABLE = [page for page in PAGES if any(block.runs for block in blocks_of(page.read_text(encoding="utf-8")))]
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 # They train, or need a bundle, or run Lava on a whole network.
-LONG = ("first-network.md", "studies.md", "check-a-bundle.md", "when-parity-fails.md", "read-the-report.md", "does-it-fit.md")
+LONG = (
+    "first-network.md",
+    "studies.md",
+    "check-a-bundle.md",
+    "when-parity-fails.md",
+    "read-the-report.md",
+    "does-it-fit.md",
+)
 
 
 def named(page: Path) -> str:
