@@ -275,7 +275,8 @@ def _vectors(graph: Graph, inputs: Spikes, recorded: Spikes) -> Check:
             if side[name].shape != wanted:
                 faults.append(f"{what}/{name} has shape {side[name].shape}; {wanted} is needed")
             elif not np.isin(side[name], range(graph.populations[name].largest_spike + 1)).all():
-                faults.append(f"{what}/{name} holds other values than 0 to {graph.populations[name].largest_spike}")
+                largest = graph.populations[name].largest_spike
+                faults.append(f"{what}/{name} holds other values than 0 {'and' if largest == 1 else 'to'} {largest}")
     return _check("vectors", faults, f"{count} vectors of {len(needed)} populations: all but those that repeat others")
 
 

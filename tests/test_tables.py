@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
 from export.errors import DataError
 from neuroseg.commands.papers import read_papers
@@ -167,7 +168,7 @@ def test_a_result_that_names_no_row_is_refused(tmp_path, text, message):
 
 
 def test_the_command_prints_one_line_of_json_or_tables(cli, tmp_path, content, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("neuroseg.commands.console.messages", Console(stderr=True, width=140))
     code, out, _ = cli("tables", "--results", tmp_path, "--json")
     assert code == 0 and json.loads(out) == json.loads(json.dumps(content))
     show_tables(content)

@@ -21,8 +21,8 @@ LOG_PERCENT, LOG_SECONDS = 10, 10.0  # a log file gets a line at most every 10 %
 
 
 def say(text: str) -> None:
-    """One line for the user."""
-    messages.print(text, highlight=False)
+    """One line for the user; a terminal wraps it, a file keeps it whole."""
+    messages.print(text, highlight=False, soft_wrap=True)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
