@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from benchmarks.accuracy.plan import Run
-from neuroseg.commands.training import integer_groups
+from neuroseg.commands.training import evaluation_task
 from neuroseg.config import Config, load_config
 from neuroseg.metrics import SegmentationScores
-from neuroseg.train import dataset, evaluate, load_run, task_of
+from neuroseg.train import dataset, evaluate, load_run
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "accuracy"
@@ -74,9 +74,7 @@ def _finished(folder: Path, flags: tuple[str | int | float, ...]) -> bool:
 def _evaluated(folder: Path, changes: tuple[str, ...]) -> tuple[Config, dict[str, Any]]:
     config, model = load_run(folder)
     config = load_config(folder / "config.yaml", changes)
-    groups = integer_groups(config) if config.train.qat_epochs else None
-    task = task_of(config, model, groups=groups) if groups is not None else task_of(config, model)
-    return config, evaluate(config, task, "test")
+    return config, evaluate(config, evaluation_task(config, model), "test")
 
 
 def _row(run: Run, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -129,11 +129,17 @@ def _graded_fault(node: Node, given: list[int], allowed: bool) -> str | None:
 
 
 def _host(node: Node, given: list[Type]) -> Verdict:
-    return "pixels", None if all(t == "pixels" for t in given) else "a host operation on something else than pixels"
+    return "pixels", None if all(
+        t == "pixels" for t in given
+    ) else "a host operation on something else than pixels; put it before the first neuron"
 
 
 def _source(node: SpikeSource, given: list[Type]) -> Verdict:
-    fault = None if all(t in HOST for t in given) else f"makes spikes on the host, but reads {given[0]} of the chip"
+    fault = (
+        None
+        if all(t in HOST for t in given)
+        else f"makes spikes on the host, but reads {given[0]} of the chip; put it before the first neuron"
+    )
     return "spikes", fault
 
 

@@ -181,7 +181,7 @@ def converted(source: Source, ask: Conversion, scales: Scales | None = None) -> 
         }
     )
     if ask.match:
-        images = next(iter(calibration_images(source.config, ask.calibrate)))
+        images = next(iter(calibration_images(source.config, min(ask.calibrate, BATCH))))  # spread over the split
         scaled = rate_matched(source.ann, scaled, scales, model, images)
     config = _without_integers(source.config, model).model_copy(update={"name": f"{source.config.name}-{ask.neuron}"})
     return config, network(scaled, model)

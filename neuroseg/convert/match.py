@@ -7,7 +7,8 @@ back: the one that brings rates nearest to activations (least squares),
 
     gain = sum of a r / sum of r^2,
 
-over calibration images, layer after layer, each measured behind the corrected ones before it. Ours; it is not in the papers.
+over a few training images (four, spread over the split), layer after layer, each measured behind the corrected ones before it.
+Ours; it is not in the papers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def rate_matched(ann: Ann, scaled: Ann, scales: Scales, config: ConvertedConfig,
 
     ann, scaled  before and after `normalised`, by whose `scales`
     config       of the spiking network
-    images       calibration images (N, C, H, W): the whole run of all steps is held in memory for them
+    images       training images (N, C, H, W): the whole run of all steps is held in memory for them
     """
     model = network(scaled, config)
     wanted = network(ann).rates(images)

@@ -95,7 +95,7 @@ class Kernels(Protocol):
         passes the gradient through; v and v_th in real units here):
 
             h(v) = 1/a (|v - v_th| <= a/2)           the rectangle (MFS-Seg, section 3), or
-                   1/a max(0, 1 - |v - v_th| / a)    the triangle (Kim et al. 2022, equation 6, with a = v_th)
+                   1/a max(0, 1 - |v - v_th| / a)    the triangle (Kim et al. 2022, equation 6, at v_th = 1 = a)
             dL/dv[t] = dL/ds[t] h(v[t]) + dL/dv[t+1] kept k,
                    k = 1 - s[t] - v[t] h(v[t])       hard reset: the gradient also goes through the spike that resets
                    k = 1                             soft reset: what is subtracted counts as a constant (Kim et al.)
