@@ -98,3 +98,6 @@ def test_a_run_is_trained_scored_and_kept(tmp_path, monkeypatch):
     assert before.startswith("$ neuroseg train mfs-tiny") and "epoch 1 of 1" in before
     assert running.run_entry("s", "tiny", run) == row, "what is there is kept"
     assert log.read_text() == before
+    other = Run(train="mfs-tiny", set=(*run.set, "train.lr=1e-4"))
+    with pytest.raises(SystemExit, match="made by other settings.*delete it"):
+        running.run_entry("s", "tiny", other)

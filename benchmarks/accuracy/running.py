@@ -7,15 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
 
 from benchmarks.accuracy.plan import Run
+from export.files import sha256
 from neuroseg.commands.training import evaluation_task
-from neuroseg.config import Config, load_config
+from neuroseg.config import Config, dump_config, load_config
 from neuroseg.metrics import SegmentationScores
 from neuroseg.train import dataset, evaluate, load_run
+from neuroseg.train.run_folder import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "accuracy"
@@ -53,22 +56,38 @@ def prior(config: Config) -> float:
 
 
 def _train(config: str, changes: tuple[str, ...], folder: Path, log: Path) -> None:
-    if (folder / "metrics.json").is_file():
+    made = {"config": dump_config(load_config(config, changes))}
+    if _is_there(folder, made):
         return
     resume = ["--resume"] if (folder / "checkpoints" / "last.ckpt").is_file() else []
     _neuroseg(log, bool(resume), "train", config, *changes, "--out", folder, *resume)
+    _remember(folder, made)
 
 
 def _convert(source: Path, flags: tuple[str | int | float, ...], folder: Path, log: Path) -> None:
-    if (folder / "metrics.json").is_file() and _finished(folder, flags):
+    made = {"flags": list(flags), "weights_sha256": sha256(source / WEIGHTS)}
+    if _is_there(folder, made):
         return
+    if folder.is_dir():
+        rmtree(folder)  # a conversion that was interrupted while it was fine-tuned
     _neuroseg(log, False, "convert", source, *flags, "--out", folder)
+    _remember(folder, made)
 
 
-def _finished(folder: Path, flags: tuple[str | int | float, ...]) -> bool:
-    """A conversion that is fine-tuned has measures before, which are not the last."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    return "epochs" in metrics or "--finetune" not in flags
+def _is_there(folder: Path, made: dict[str, Any]) -> bool:
+    """Whether a run is finished; one that was made of something else than the plan says now ends the program."""
+    note = folder.with_suffix(".json")
+    if not note.is_file():
+        return False
+    if json.loads(note.read_text()) != made:
+        sys.exit(
+            f"'{folder}' was made by other settings than the plan has now: delete it and {note.name}, or move them away"
+        )
+    return True
+
+
+def _remember(folder: Path, made: dict[str, Any]) -> None:
+    folder.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n")
 
 
 def _evaluated(folder: Path, changes: tuple[str, ...]) -> tuple[Config, dict[str, Any]]:
