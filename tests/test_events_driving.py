@@ -14,7 +14,7 @@ from export.errors import DataError
 from neuroseg.config import Ddd17Config, DsecConfig
 from neuroseg.data.augment import VOID
 from neuroseg.data.ddd17 import open_layout
-from neuroseg.data.driving import LabelledEvents
+from neuroseg.data.driving import LabelledMoments
 from neuroseg.data.dsec import TEST, TRAIN, Dsec
 from neuroseg.data.event_frames import counts, frames
 
@@ -99,7 +99,7 @@ def dsec(tmp_path_factory) -> Path:
     return write_dsec(tmp_path_factory.mktemp("dsec"))
 
 
-def ddd17(root, split="train", steps=2, training=False, seed=0, **settings) -> LabelledEvents:
+def ddd17(root, split="train", steps=2, training=False, seed=0, **settings) -> LabelledMoments:
     config = Ddd17Config(name="ddd17", **{"size": (200, 346), **settings})
     return open_layout(root, config, split, steps, training=training, seed=seed)
 

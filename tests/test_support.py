@@ -130,15 +130,14 @@ def deployable(name):
     """Network, inputs of its input populations, and the compiled graph of a line that deploys on binary targets."""
     (model,) = [model for model in models() if model.name == name]
     found = attempt(model, graded=False)
-    if found.compiled is None:
-        pytest.skip("it does not deploy")
+    assert found.compiled is not None, found
     config, network = model.built(found.switches)
     _, spikes = record_spikes(network, noise(config)[:2])
     return found.compiled, {p.name: spikes[p.name] for p in found.compiled.graph.inputs}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "MFS-Seg, SEW-Res"])  # the only one that is refused
 def test_what_is_deployed_fires_the_same_spikes_on_stock_lava(name, tmp_path):
     compiled, inputs = deployable(name)
     write_netx(compiled.graph, tmp_path / "net.net")

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from export.errors import DataError
 from neuroseg.config import Ddd17Config
-from neuroseg.data.driving import LabelledEvents
+from neuroseg.data.driving import LabelledEvents, LabelledMoments
 from neuroseg.data.event_files import Events, Size, checked_events, make_events
 from neuroseg.data.pictures import by_number, checked_folder, picture_files
 from neuroseg.data.sources import Split
@@ -50,7 +50,7 @@ _LAYOUT = "DDD17 in the layout of ESS (dir0, dir1, ...) or of Ev-SegNet (events,
 
 def open_layout(
     root: Path, config: Ddd17Config, split: Split, steps: int, *, training: bool, seed: int
-) -> LabelledEvents:
+) -> LabelledMoments:
     """A split in whichever of the two layouts the folder has. Raises DataError if it has neither."""
     checked_folder(root, _LAYOUT)
     if (root / "labels").is_dir():
@@ -98,7 +98,7 @@ class Ddd17Events(LabelledEvents):
         return events[events["y"] < VIEW[0]], end_ns // 1000
 
 
-class Ddd17Frames(LabelledEvents):
+class Ddd17Frames(LabelledMoments):
     """The layout of Ev-SegNet: a frame of events for each label. The T steps are the frames up to the label's.
 
     Labels before whose frame the recording, or its piece, holds fewer than T are left out. Numbers stay as they are stored,

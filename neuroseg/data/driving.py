@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -24,8 +25,8 @@ from neuroseg.data.sources import Split
 VOID_IN_FILES = 255
 
 
-class LabelledEvents(Dataset[tuple[Tensor, Tensor]]):
-    """Labelled moments of event recordings. Data sets derive from it, and say where labels and events are.
+class LabelledMoments(Dataset[tuple[Tensor, Tensor]], ABC):
+    """Labelled moments of event recordings. Data sets derive from it, and say where labels and frames are.
 
     config    the data section;  split  train, val or test;  steps  T;  seed  of the flips
     training  with random flips, and masks of the frames' size; else the labels as in the files
@@ -77,6 +78,24 @@ class LabelledEvents(Dataset[tuple[Tensor, Tensor]]):
         fix = f"Take the labels of {self.classes} classes."
         return checked_labels(path, pixels(path), self.classes, VOID_IN_FILES, fix)
 
+    @abstractmethod
+    def frames(self, index: int) -> Tensor:
+        """Frames float32 (T, 2, H, W) of an item."""
+
+    def load(self) -> None:
+        """Read and check every label now: a bad one shows before training."""
+        for index in range(len(self)):
+            self.mask(index)
+
+    def origins(self) -> Iterator[Origin]:
+        """The labelled moments: what the network reads there."""
+        for index, path in enumerate(self.labels):
+            yield Origin(str(path), digest(self.frames(index).numpy().view(np.uint8)))
+
+
+class LabelledEvents(LabelledMoments):
+    """Labelled moments whose frames are made of raw events."""
+
     def frames(self, index: int) -> Tensor:
         """Frames float32 (T, 2, H, W) of an item."""
         events, end_us = self.events_before(index)
@@ -88,19 +107,9 @@ class LabelledEvents(Dataset[tuple[Tensor, Tensor]]):
         numbers = counts(scaled(events, self.view, config.size), step, self.steps, config.size)
         return frames(numbers, config.frames)
 
+    @abstractmethod
     def events_before(self, index: int) -> tuple[Events, int]:
         """At least those events of an item that its T steps hold, within the view, and the time of its label in microseconds."""
-        raise NotImplementedError
-
-    def load(self) -> None:
-        """Read and check every label now: a bad one shows before training."""
-        for index in range(len(self)):
-            self.mask(index)
-
-    def origins(self) -> Iterator[Origin]:
-        """The labelled moments: what the network reads there."""
-        for index, path in enumerate(self.labels):
-            yield Origin(str(path), digest(self.frames(index).numpy().view(np.uint8)))
 
     def first_event(self, end: int, before: Callable[[int], int]) -> int:
         """The first of the events 0 to `end` that the T steps hold; `before` gives the number of events up to a time, which is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from neuroseg.config import Ddd17Config, DsecConfig, NMnistConfig, SyntheticEventsConfig
 from neuroseg.data import ddd17
 from neuroseg.data.ask import Ask, data_folder
-from neuroseg.data.driving import LabelledEvents
+from neuroseg.data.driving import LabelledMoments
 from neuroseg.data.dsec import Dsec
 from neuroseg.data.nmnist import NMnist
 from neuroseg.data.synthetic_events import SyntheticEvents
@@ -23,7 +23,7 @@ def open_nmnist(config: NMnistConfig, ask: Ask) -> NMnist:
     )
 
 
-def open_ddd17(config: Ddd17Config, ask: Ask) -> LabelledEvents:
+def open_ddd17(config: Ddd17Config, ask: Ask) -> LabelledMoments:
     """DDD17 in either layout."""
     root = data_folder(config.root)
     return ddd17.open_layout(root, config, ask.split, ask.steps, training=ask.training, seed=ask.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def check_split(split: str, seed: int) -> None:
         raise DataError(f"seed={seed}: a seed is 0 or more; use for example {-seed}.")
 
 
-class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
+class LabelledPictures(Dataset[tuple[Tensor, Tensor]], ABC):
     """Pictures and masks of a list of file pairs. Data sets derive from it, and say how a pair is decoded.
 
     split       train, val or test
@@ -167,9 +168,9 @@ class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
         """(H, W, 3) or (H, W) of an image as in its file."""
         return pixels(pair.image)
 
+    @abstractmethod
     def _labels(self, pair: Pair) -> Bytes:
         """(H, W) class numbers and VOID of a mask as in its file."""
-        raise NotImplementedError
 
 
 def channels_first(image: Bytes) -> Bytes:
