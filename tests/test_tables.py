@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from export.errors import DataError
-from neuroseg.commands.papers import read_papers
+from neuroseg.commands.measured import measurements, place
+from neuroseg.commands.papers import paper_row, read_papers
 from neuroseg.commands.tables import show_tables, tables
 
 INCONSISTENT = {
@@ -146,25 +147,83 @@ def test_a_ratio_of_energies_implies_a_number_of_spikes(content):
     assert len(gains) == 4
 
 
-def test_measurements_of_ours_stand_in_their_row(tmp_path):
+NESTED = {
+    "schema_version": 1,
+    "studies": {
+        "digits": {"runs": {"deeplab": {"paper_row": "kim/4/deeplab-snn", "miou": 0.5, "steps": 8, "seed": 3}}},
+        "vessels": {
+            "about": "an eighth of the widths",
+            "runs": {"other": {"paper_row": None, "foreground": {"f1": 0.1}}, "ann": [{"paper_row": "kim/4/fcn-ann"}]},
+        },
+    },
+}
+
+
+def test_measurements_stand_in_their_row_at_whatever_depth_they_were_written(tmp_path):
     (tmp_path / "accuracy").mkdir()
     result = {"paper_row": "mfs-seg/1/camvid/mfs-efs-snn", "miou": 0.5, "miou_per_image": 0.4, "seed": 1, "log": "..."}
     (tmp_path / "accuracy" / "a.json").write_text(json.dumps(result))
+    (tmp_path / "accuracy.json").write_text(json.dumps(NESTED))
     (tmp_path / "other.json").write_text('{"rows": []}')
-    content = tables(tmp_path)
-    row = content["papers"][1]["tables"][0]["rows"][9]
-    assert row["id"] == result["paper_row"]
-    assert row["measured"] == [{"file": "accuracy/a.json", "miou": 0.5, "miou_per_image": 0.4, "seed": 1}]
+    found = {row: entries for row, entries in measurements(tmp_path).items() if entries}
+    assert found == {
+        "mfs-seg/1/camvid/mfs-efs-snn": [
+            {"file": "accuracy/a.json", "path": "", "miou": 0.5, "miou_per_image": 0.4, "seed": 1}
+        ],
+        "kim/4/deeplab-snn": [
+            {"file": "accuracy.json", "path": "digits/deeplab", "miou": 0.5, "seed": 3, "steps": 8},
+        ],
+        "kim/4/fcn-ann": [{"file": "accuracy.json", "path": "vessels/ann/0"}],
+    }
+    assert place(found["kim/4/deeplab-snn"][0]) == "accuracy.json: digits/deeplab"
+    assert place(found["mfs-seg/1/camvid/mfs-efs-snn"][0]) == "accuracy/a.json"
+
+
+def test_scores_of_the_foreground_count_as_the_runs_own(tmp_path):
+    run = {
+        "paper_row": "kim/4/fcn-snn",
+        "note": "a quarter as wide",
+        "foreground": {"f1": 0.7, "jaccard": 0.6, "recall": 1},
+    }
+    (tmp_path / "a.json").write_text(json.dumps({"psnr_db": 1, "runs": {"fcn": {**run, "miou": None}}}))
+    (entry,) = measurements(tmp_path)["kim/4/fcn-snn"]
+    assert entry == {"file": "a.json", "path": "fcn", "f1": 0.7, "jaccard": 0.6, "note": "a quarter as wide"}
+
+
+def test_measured_scores_and_their_notes_are_shown_beside_the_papers(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("neuroseg.commands.console.messages", Console(stderr=True, width=160))
+    run = {"paper_row": "kim/4/fcn-snn", "note": "a quarter as wide", "miou": 0.5432, "steps": 8, "seed": 0}
+    (tmp_path / "a.json").write_text(json.dumps({"studies": {"digits": {"runs": {"fcn": run}}}}))
+    show_tables(tables(tmp_path))
+    shown = capsys.readouterr().err
+    (line,) = [line for line in shown.splitlines() if "Spiking-FCN" in line and "0.662" in line]
+    assert "0.543" in line.split("0.662")[1], "ours stands behind theirs"
+    (line,) = [line for line in shown.splitlines() if "a.json: digits/fcn" in line]
+    assert "kim/4/fcn-snn" in line and "mIoU 0.543" in line and "a quarter as wide" in line
+    words = " ".join(shown.split())  # titles are as wide as their tables
+    assert "MNIST-CIFAR10-Segmentation (scores of ours: reduced networks and data" in words
+    assert "PASCAL VOC2012 (" not in words
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"paper_row": "mfs-seg/9"}', "row 'mfs-seg/9', which no table has"), ("{", "cannot be read")],
+    [
+        ('{"paper_row": "mfs-seg/9"}', r"a\.json': no table of the papers has a row 'mfs-seg/9'"),
+        ('{"runs": {"x": {"paper_row": "mfs-seg/9"}}}', r"a\.json', x: no table of the papers has a row 'mfs-seg/9'"),
+        ('{"paper_row": "kim/4/fcn-snn", "miou": "0.5"}', "has '0.5' as miou of row 'kim/4/fcn-snn'; write a number"),
+        ("{", "cannot be read"),
+    ],
 )
-def test_a_result_that_names_no_row_is_refused(tmp_path, text, message):
+def test_a_result_that_names_no_row_or_has_no_number_is_refused(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError, match=message):
         tables(tmp_path)
+
+
+def test_a_row_is_found_by_its_id():
+    assert paper_row("kim/4/deeplab-snn").printed.miou == 0.6531
+    with pytest.raises(DataError, match="has a row 'kim/9/x'; `neuroseg tables --json` lists the ids"):
+        paper_row("kim/9/x")
 
 
 def test_the_command_prints_one_line_of_json_or_tables(cli, tmp_path, content, capsys, monkeypatch):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import Field, TypeAdapter, model_validator
 
+from export.errors import DataError
 from neuroseg.config import Inputs, ModelConfig, ModelSection
 from neuroseg.config.data_section import InputKind
 from neuroseg.config.section import Count, Section, Side
 
 Quantity: TypeAlias = Literal["parameters", "macs", "energy"]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Size: TypeAlias = tuple[Side, Side]
 
 MODEL: TypeAdapter[ModelSection] = TypeAdapter(ModelConfig)
@@ -24,13 +27,20 @@ class Printed(Section):
 
     spikes_and_first_layer_g   spikes of all neurons over all steps, and multiply-accumulates of the first layer; in 1e9
     energy_gain                energy of the ANN over that of the network
+    miou, f1, jaccard, accuracy, ssim   shares of one; f1, jaccard and accuracy of one foreground class
+    psnr_db                    in dB, of images in 0 to 1
     """
 
     parameters_m: Positive | None = None
     gflops: Positive | None = None
     spikes_and_first_layer_g: Positive | None = None
-    firing_rate: Positive | None = None
-    miou: Positive | None = None
+    firing_rate: Share | None = None
+    miou: Share | None = None
+    f1: Share | None = None
+    jaccard: Share | None = None
+    accuracy: Share | None = None
+    psnr_db: Positive | None = None
+    ssim: Share | None = None
     energy_mj: Positive | None = None
     energy_gain: Positive | None = None
 
@@ -142,8 +152,17 @@ class Paper(Section):
         return Inputs(setting.channels, setting.kind), row.size or setting.size
 
 
+@cache
 def read_papers() -> tuple[Paper, ...]:
     """All papers that come with the package, in the order of their names."""
     folder = resources.files("neuroseg") / "papers"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
     return tuple(Paper.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files)
+
+
+def paper_row(name: str) -> Row:
+    """A row by its id, such as 'kim/4/deeplab-snn'. Raises DataError for one that no table has."""
+    rows = {row.id: row for paper in read_papers() for row in paper.rows}
+    if name not in rows:
+        raise DataError(f"no table of the papers has a row '{name}'; `neuroseg tables --json` lists the ids")
+    return rows[name]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from export.errors import DataError
 from neuroseg.commands.console import say, show
+from neuroseg.commands.measured import Measurement, measurements, place
 from neuroseg.commands.paper_energy import counted, energy_row, gain_row
 from neuroseg.commands.papers import Paper, Row, Size, Table, read_papers
 from neuroseg.config import Inputs, ModelSection
 from neuroseg.models import NetworkSize, build_model, network_size, parameter_count
 
-RESULTS = Path("benchmarks/results")  # where accuracy measurements of ours lie, in a checkout
-SHOWN = {"parameters_m", "gflops", "firing_rate", "miou"}
-REPORTED = ("miou", "miou_per_image", "f1", "psnr_db", "seed", "steps", "note")
+SCORES = {
+    "miou": "mIoU",
+    "f1": "F1",
+    "jaccard": "Jaccard",
+    "accuracy": "accuracy",
+    "psnr_db": "PSNR dB",
+    "ssim": "SSIM",
+}
+SHOWN = {"parameters_m", "gflops", "firing_rate", *SCORES}
+REDUCED = "scores of ours: reduced networks and data, see below"
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,14 @@ class Ours:
 def tables(results: Path | None = None) -> dict[str, Any]:
     """Every row of every table (JSON-ready): theirs, ours, deviation, bar, and why.
 
-    results  folder of JSON files, searched with its subfolders; one with the key `paper_row` is our measurement of that row.
-             None: `benchmarks/results`, if it is there
+    results  folder of JSON files, as `measurements` reads it: any object in them with the key `paper_row` is our measurement of
+             that row. None: `benchmarks/results`, if it is there
 
     not_met  ids of rows whose sizes or energy lie outside their bars
     Raises DataError for a result that cannot be read, or names no row.
     """
     papers = read_papers()
-    measured = _measured(results, {row.id for paper in papers for row in paper.rows})
+    measured = measurements(results)
     energies, gains, content = [], [], []
     for paper in papers:
         for row in paper.rows:
@@ -82,7 +88,7 @@ def _sizes(section: ModelSection, classes: int, inputs: Inputs, size: Size) -> O
     return Ours(parameter_count(whole), network_size(model, inputs.shape(size, 1)))
 
 
-def _paper(paper: Paper, measured: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _paper(paper: Paper, measured: dict[str, list[Measurement]]) -> dict[str, Any]:
     def listed(table: Table) -> dict[str, Any]:
         rows = [_row(row, _ours(paper, row), measured.get(row.id, [])) for row in table.rows]
         return {"table": table.table, "caption": table.caption, "rows": rows}
@@ -96,7 +102,7 @@ def _paper(paper: Paper, measured: dict[str, list[dict[str, Any]]]) -> dict[str,
     }
 
 
-def _row(row: Row, ours: Ours | None, measured: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(row: Row, ours: Ours | None, measured: list[Measurement]) -> dict[str, Any]:
     theirs = {"parameters": row.parameters, "macs": row.macs}
     found = {} if ours is None else {"parameters": ours.parameters, "macs": counted(row, ours.size)}
     deviation = {key: _percent(found.get(key), value) for key, value in theirs.items()}
@@ -138,31 +144,6 @@ def _percent(ours: float | None, theirs: float | None) -> float | None:
     return None if ours is None or theirs is None else 100 * (ours / theirs - 1)
 
 
-def _measured(folder: Path | None, known: set[str]) -> dict[str, list[dict[str, Any]]]:
-    """Row id -> what we measured, with the file it stands in."""
-    if folder is None and not RESULTS.is_dir():
-        return {}
-    folder = folder or RESULTS
-    if not folder.is_dir():
-        raise DataError(f"there is no folder of results '{folder}'; name another with --results, or leave it out")
-    found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"result '{path}' cannot be read: {error}") from None
-        name = content.get("paper_row") if isinstance(content, dict) else None
-        if name is None:
-            continue
-        if name not in known:
-            raise DataError(
-                f"result '{path}' is of row '{name}', which no table has; `neuroseg tables --json` lists the ids"
-            )
-        values = {key: content[key] for key in REPORTED if key in content}
-        found.setdefault(name, []).append({"file": path.relative_to(folder).as_posix(), **values})
-    return found
-
-
 def _rows(papers: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return (row for paper in papers for table in paper["tables"] for row in table["rows"])
 
@@ -174,6 +155,7 @@ def show_tables(content: dict[str, Any]) -> None:
         for table in paper["tables"]:
             if any(row["printed"].keys() & SHOWN for row in table["rows"]):
                 _show_table(table)
+    _show_measured(content)
     _show_energies(content)
     _show_reasons("why ours deviates", _reasons(content, lambda row: row["cause"] if _deviates(row) else None))
     for quantity in ("parameters", "macs", "energy"):
@@ -183,10 +165,12 @@ def show_tables(content: dict[str, Any]) -> None:
 
 
 def _show_table(table: dict[str, Any]) -> None:
-    columns = ("data", "network", "T", "params M", "ours", "%", "MACs G", "ours", "%", "FR", "mIoU", "ours")
+    columns = ["data", "network", "T", "params M", "ours", "%", "MACs G", "ours", "%", "FR"]
+    columns += [column for score in SCORES.values() for column in (score, "ours")]
     rows = [_cells(row) for row in table["rows"]]
     filled = [i for i in range(len(columns)) if any(cells[i] != "" for cells in rows)]  # terminals are narrow
-    title = f"Table {table['table']}: {table['caption']}"
+    ours = any(row["measured"] for row in table["rows"])
+    title = f"Table {table['table']}: {table['caption']}" + (f" ({REDUCED})" if ours else "")
     show(title, [columns[i] for i in filled], [[cells[i] for i in filled] for cells in rows])
 
 
@@ -200,8 +184,14 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     cells: list[object] = [row["data"], name, row["steps"] or ""]
     for value, own, key, unit in sizes:
         cells += [_number(value, unit), _number(own, unit), _deviation(row, key)]
-    miou = ", ".join(f"{found['miou']:.3f}" for found in row["measured"] if "miou" in found)
-    return (*cells, *(f"{printed[key]:.3f}" if key in printed else "" for key in ("firing_rate", "miou")), miou)
+    cells.append(_score(printed, "firing_rate"))
+    for key in SCORES:
+        cells += [_score(printed, key), ", ".join(_score(found, key) for found in row["measured"] if key in found)]
+    return tuple(cells)
+
+
+def _score(values: dict[str, Any], key: str) -> str:
+    return f"{values[key]:.{2 if key == 'psnr_db' else 3}f}" if key in values else ""
 
 
 def _number(value: float | None, unit: float) -> str:
@@ -215,6 +205,22 @@ def _deviation(row: dict[str, Any], key: str) -> str:
         return ""
     text = _signed(value)
     return {True: text, False: f"{text} !", None: f"({text})"}[row["met"][key]]
+
+
+def _show_measured(content: dict[str, Any]) -> None:
+    rows = [
+        (row["id"], place(found), _told(found), found.get("steps", ""), found.get("seed", ""), found.get("note", ""))
+        for row in _rows(content["papers"])
+        for found in row["measured"]
+    ]
+    if rows:
+        columns = ("row", "result", "scores", "T", "seed", "note")
+        show("What we measured, on reduced networks and data: the result file says which", columns, rows)
+
+
+def _told(found: Measurement) -> str:
+    names = {**SCORES, "miou_per_image": "mIoU per image"}
+    return "\n".join(f"{name} {_score(found, key)}" for key, name in names.items() if key in found)
 
 
 def _show_energies(content: dict[str, Any]) -> None:
