@@ -78,16 +78,57 @@ def test_eval_scores_it_like_any_other_run(made):
     assert json.loads(result.stdout.strip().splitlines()[-1])["miou"] == told["converted"]["miou"]
 
 
-def test_fine_tuning_writes_the_best_epoch_and_keeps_what_was_before(run, tmp_path):
+@pytest.fixture(scope="module")
+def wrong(run, tmp_path_factory):
+    """The same with its read-out turned round: it has something to learn."""
+    folder = tmp_path_factory.mktemp("runs") / "wrong"
+    folder.mkdir()
+    settings, model = load_run(run)
+    names = list(model.state_dict())
+    weight = next(name for name in reversed(names) if name.endswith("weight"))
+    with torch.no_grad():
+        for name, values in model.state_dict().items():
+            if name.rpartition(".")[0] == weight.rpartition(".")[0]:
+                values.neg_()
+    save_run(folder, settings, model, {"miou": 0.1, "split": "test"})
+    return folder
+
+
+def test_fine_tuning_writes_the_best_epoch_and_keeps_what_was_before(wrong, tmp_path):
     out = tmp_path / "tuned"
-    told = convert(run, out, Conversion(steps=2, calibrate=4), finetune=1, lr=1e-3)
+    told = convert(wrong, out, Conversion(steps=2, calibrate=4), finetune=4, lr=5e-2)
     config, model = load_run(out)
-    assert (config.train.epochs, config.train.lr, config.train.schedule) == (1, 1e-3, "constant")
-    _, before = converted(read_source(run), Conversion(steps=2, calibrate=4))
+    assert (config.train.epochs, config.train.lr, config.train.schedule) == (4, 5e-2, "constant")
+    _, before = converted(read_source(wrong), Conversion(steps=2, calibrate=4))
     assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
     kept = json.loads((out / "metrics.json").read_text())
     assert kept["miou"] == told["finetuned"]["miou"]
     assert kept["conversion"]["converted"]["miou"] == told["converted"]["miou"]
+
+
+def test_fine_tuning_that_is_worse_in_every_epoch_keeps_the_converted_network(run, tmp_path):
+    out = tmp_path / "spoiled"
+    ask = Conversion(steps=4, calibrate=4)
+    told = convert(run, out, ask, finetune=1, lr=100.0)
+    assert told["finetuned"] is None
+    assert "lower --lr" in told["warnings"][-1]
+    _, kept = load_run(out)
+    _, before = converted(read_source(run), ask)
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), before.parameters(), strict=True))
+    record = json.loads((out / "metrics.json").read_text())
+    assert record["miou"] == told["converted"]["miou"]
+    fine = record["conversion"]["finetuning"]
+    assert fine["kept"] is False and fine["best"] <= fine["start"]
+
+
+def test_the_study_of_thresholds_fine_tunes_each_list(run, tmp_path):
+    ask = Conversion(steps=2, calibrate=4, match=False)
+    point = study(run, ask, tmp_path, table=[(1.0, 0.5)], finetune=1, lr=1e-3)["points"][1]
+    before = study(run, ask, tmp_path / "plain", table=[(1.0, 0.5)])["points"][1]
+    assert point["as_converted"]["miou"] == before["miou"]
+    record = json.loads((tmp_path / "runs" / "1,0.5" / "metrics.json").read_text())
+    assert record["miou"] == point["miou"]
+    assert record["conversion"]["finetuning"]["kept"] in (True, False)
 
 
 def test_the_study_of_thresholds_goes_on_where_it_stopped(run, tmp_path):

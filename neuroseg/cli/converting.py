@@ -54,6 +54,8 @@ def thresholds_command(
     normalise: Annotated[str, typer.Option(help="layer, channel or connection.")] = "connection",
     calibrate: Annotated[int, typer.Option(help="Training images on which activations are measured.", min=1)] = 32,
     match: Annotated[bool, typer.Option("--match/--no-match", help="Take back what rates lose on average.")] = True,
+    finetune: Annotated[int, typer.Option(help="Epochs for each list; the paper's table has 100.", min=0)] = 0,
+    lr: Annotated[float, typer.Option(help="Learning rate of these epochs.")] = 1e-6,
     data: Annotated[
         str | None, typer.Option(help="Config whose data section tells the images; needed for ONNX.")
     ] = None,
@@ -69,7 +71,9 @@ def thresholds_command(
 
     ask = Conversion("if", normalise, "soft", steps, calibrate, match=match)
     chosen = table_of(table) if table else TABLE
-    result = thresholds(source, ask, out, table=chosen, data=data, split=split, restart=restart)
+    result = thresholds(
+        source, ask, out, table=chosen, finetune=finetune, lr=lr, data=data, split=split, restart=restart
+    )
     if json:
         put_json(result)
     else:

@@ -207,7 +207,8 @@ def convert(
     """Convert, measure ANN and spiking network, write the RUN; returns scores of both (JSON-ready).
 
     data      config whose data section tells the images; needed for ONNX
-    finetune  epochs on accumulated spiking flow (`neuroseg.models.converted`); the best by validation is kept
+    finetune  epochs on accumulated spiking flow (`neuroseg.models.converted`); the best by validation is kept, and that is the
+              converted network itself where no epoch is above it (`finetuned` is then None, and a warning says so)
     lr        Adam's in these epochs, constant
     """
     check_outside(out)
@@ -223,16 +224,41 @@ def convert(
         "ann": ann,
         "converted": before,
         "finetuned": None,
+        "warnings": warnings_of(source.ann),
     }
     facts = {"conversion": {"ann": _main(ann), "converted": _main(before), "warnings": warnings_of(source.ann)}}
     save_run(out, config, model, {**before, **facts})
     if finetune:
-        tuned = _fine_tuning(config, finetune, lr, batch_size)
-        metrics = train_network(tuned, out, account=costs, start=model.state_dict(), restart=True)
-        _, best = load_run(out)
-        save_run(out, tuned, best, {**metrics, **facts})
-        result["finetuned"] = measured(tuned, best, split)
-    return {**result, "warnings": warnings_of(source.ann)}
+        result["finetuned"] = finetuned(fine_tuning(config, finetune, lr, batch_size), model, before, facts, out, split)
+        if result["finetuned"] is None:
+            result["warnings"].append(
+                "no epoch of fine-tuning was above the converted network by validation, which stays as it was: lower --lr"
+            )
+    return result
+
+
+def finetuned(
+    config: Config, model: Converted, before: dict[str, Any], facts: dict[str, Any], out: Path, split: Split
+) -> dict[str, Any] | None:
+    """Scores of the fine-tuned network; None where no epoch was above the start by validation, which then stays.
+
+    config  of `fine_tuning`
+    before  scores of `model` as it was converted
+    facts   further entries of the RUN's record; how fine-tuning went is added to its `conversion`
+    out     the RUN that is written, with whichever of the two networks is kept
+    """
+    task = task_of(config, model.eval())
+    start = float(evaluate(config, task, "val")[task.best_by])
+    metrics = train_network(config, out, account=costs, start=model.state_dict(), restart=True)
+    best = float(metrics[f"best_val_{task.best_by}"])
+    fine = {"val_score": task.best_by, "start": start, "best": best, "kept": best > start}
+    facts = {**facts, "conversion": {**facts.get("conversion", {}), "finetuning": fine}}
+    if best <= start:
+        save_run(out, config, model, {**before, **facts})
+        return None
+    _, tuned = load_run(out)
+    save_run(out, config, tuned, {**metrics, **facts})
+    return measured(config, tuned, split)
 
 
 def warnings_of(ann: Ann) -> list[str]:
@@ -252,7 +278,8 @@ def _without_integers(config: Config, model: ConvertedConfig) -> Config:
     return config.model_copy(update={"model": model, "train": train})
 
 
-def _fine_tuning(config: Config, epochs: int, lr: float, batch_size: int | None) -> Config:
+def fine_tuning(config: Config, epochs: int, lr: float, batch_size: int | None = None) -> Config:
+    """The config of a converted network with the settings of its fine-tuning."""
     changes: dict[str, Any] = {"epochs": epochs, "lr": lr, "schedule": "constant", "warmup_epochs": 0.0, "val_every": 1}
     changes |= {"optimizer": "adam"} if batch_size is None else {"optimizer": "adam", "batch_size": batch_size}
     return config.model_copy(update={"train": config.train.model_copy(update=changes)})

@@ -10,9 +10,12 @@ from typing import Any
 from export.errors import UsageError
 from neuroseg.commands.console import show
 from neuroseg.commands.converting import (
+    FINE_TUNE_LR,
     Conversion,
     Source,
     converted,
+    fine_tuning,
+    finetuned,
     measured,
     read_source,
     scales_of,
@@ -44,14 +47,18 @@ def thresholds(
     out: Path,
     *,
     table: Sequence[tuple[float, ...]] = TABLE,
+    finetune: int = 0,
+    lr: float = FINE_TUNE_LR,
     data: str | None = None,
     split: str = "test",
     restart: bool = False,
 ) -> dict[str, Any]:
     """Score of the ANN, and of its conversion with each list of thresholds: `thresholds.json` and `thresholds.png` of `out`.
 
-    path  a trained ANN: RUN or ONNX, as `neuroseg convert` takes it
-    ask   the conversion; its own thresholds do not count. Nothing is fine-tuned (the paper's table is)
+    path      a trained ANN: RUN or ONNX, as `neuroseg convert` takes it
+    ask       the conversion; its own thresholds do not count
+    finetune  epochs for each list, with learning rate `lr`, as `neuroseg convert` has them. The paper's table is fine-tuned
+              (100 epochs, 1e-6) and not matched
     """
     chosen = checked_split(split)
     source = read_source(path, data)
@@ -62,13 +69,17 @@ def thresholds(
         "calibrate": ask.calibrate,
         "percentile": ask.percentile,
         "matched": ask.match,
+        "finetune_epochs": finetune,
+        "finetune_lr": lr if finetune else None,
         "split": split,
         "ann_sha256": source.digest,
     }
     study = Study(out, NAME, {**subject_of(source.config), **asked}, restart=restart)
     ann = study.point({"thresholds": []}, lambda: shown_scores(measured(source.plain, network(source.ann), chosen)))
     for values in table:
-        study.point({"thresholds": list(values)}, partial(_at, source, scales, ask, values, chosen))
+        folder = out / "runs" / ",".join(f"{value:g}" for value in values)
+        tuning = (finetune, lr, folder) if finetune else None
+        study.point({"thresholds": list(values)}, partial(_at, source, scales, ask, values, chosen, tuning))
     result = study.finish(png=f"{NAME}.png")
     _draw(result, source, ann, ask, out / f"{NAME}.png")
     return result
@@ -83,9 +94,23 @@ def table_of(text: str) -> tuple[tuple[float, ...], ...]:
     return found
 
 
-def _at(source: Source, scales: Scales, ask: Conversion, values: tuple[float, ...], split: Split) -> Point:
+def _at(
+    source: Source,
+    scales: Scales,
+    ask: Conversion,
+    values: tuple[float, ...],
+    split: Split,
+    tuning: tuple[int, float, Path] | None,
+) -> Point:
+    """One list of thresholds; `tuning`: epochs, learning rate and the RUN."""
     config, model = converted(source, with_thresholds(ask, values), scales)
-    return {"count": len(values), **shown_scores(measured(config, model, split))}
+    before = measured(config, model, split)
+    found = {"count": len(values), **shown_scores(before)}
+    if tuning is None:
+        return found
+    epochs, lr, folder = tuning
+    after = finetuned(fine_tuning(config, epochs, lr), model, before, {}, folder, split)
+    return {**found, **shown_scores(after or before), "as_converted": shown_scores(before)}
 
 
 def _draw(result: dict[str, Any], source: Source, ann: Point, ask: Conversion, png: Path) -> None:
