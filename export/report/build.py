@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import hw_configs
 from export.graph import Graph
 from export.mapping.cost import cost
 from export.mapping.placement import BOUNDS, NOT_MODELLED, Placement
@@ -23,7 +22,6 @@ from export.report.waiting import delay_section
 from hw_configs import Chip, Coefficients, Quantity, System
 
 SCHEMA_VERSION = 4
-COEFFICIENTS = "horowitz45nm"
 CORE_FACTS = (  # what cores are counted with
     *("neurons", "neuron_groups", "synaptic_words", "synaptic_word", "conv_synapse_overhead", "dense_index"),
     *("axon_in", "axon_map", "axon_mem", "axon_pieces", "axon_destinations"),
@@ -55,7 +53,7 @@ def build_report(
     rate = _firing_rate(graph, rates)
     trained = energy.Trained(graph.steps, counts["macs_per_step"], counts["host_macs"], rate)
     vectors = len(next(iter(inputs.values())))
-    coefficients = hw_configs.load_coefficients(COEFFICIENTS)
+    coefficients = energy.paper_coefficients()
     deployed = energy.Deployed(
         graph.steps, _host_macs(compiled), work.synops_per_sample, counts["readout_host_macs"], _frames(compiled)
     )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import hw_configs
-from export.report.energy import Trained, papers_as_trained
+from export.report.energy import Trained, paper_coefficients, papers_as_trained
 from neuroseg.config import Config
 from neuroseg.models import build, network_size
-
-COEFFICIENTS = "horowitz45nm"
 
 
 def costs(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def costs(config: Config, measured: dict[str, Any]) -> dict[str, Any]:
     size = network_size(build(config), config.input_shape)
     rate = measured["firing_rate"]
     trained = Trained(config.model.steps, size.macs_per_step, size.host_macs, rate or 0.0)
-    energy = papers_as_trained(trained, hw_configs.load_coefficients(COEFFICIENTS))
+    energy = papers_as_trained(trained, paper_coefficients())
     if rate is None:
         energy |= {"formula": None, "firing_rate": None, "energy_j": None}
     return {
