@@ -3,37 +3,24 @@
     ANN     E_MAC MACs
     SNN     T fr E_AC ACs + n E_MAC MACs_host        n = 1 for an image, T for frames
 
-ACs: the operations of all convolutions but those of the host, which read real numbers. The formula that MFS-Seg prints
-(equation 7) has T in front of both terms, but its row on CamVid is met only if the first convolutions of an image, whose
-result is the same at every step, are counted once. E_MAC and E_AC come from `hw_configs`, set `horowitz45nm`.
+ACs: the operations of all convolutions but those of the host, which read real numbers; a row with `first_layer: ac` counts the
+host's among the ACs. The formula that MFS-Seg prints (equation 7) has T in front of both terms, but its row on CamVid is met
+only if the first convolutions of an image, whose result is the same at every step, are counted once. Formula and joules are
+those of reports (`export.report.energy`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import hw_configs
-from export.mapping.coefficients import levels
-from hw_configs import Quantity
+from export.report.energy import Joules, Trained, joules, operations_energy, paper_coefficients, spiking_energy
 from neuroseg.commands.papers import Row
 from neuroseg.models import NetworkSize
 
-COEFFICIENTS = "horowitz45nm"
 GIGA, MILLI = 1e9, 1e-3
 
 
-@dataclass(frozen=True)
-class Joules:
-    """Energies of one operation, in joules."""
-
-    mac: float
-    ac: float
-
-
-def joules() -> Joules:
-    """Those with which the papers compute."""
-    coefficients = hw_configs.load_coefficients(COEFFICIENTS)
-    return Joules(_joule(coefficients.mac_energy), _joule(coefficients.ac_energy))
+def paper_joules() -> Joules:
+    """Energies of one operation, with which the papers compute."""
+    return joules(paper_coefficients())
 
 
 def energy_row(row: Row, ours: NetworkSize | None, still: bool) -> dict[str, object] | None:
@@ -78,8 +65,8 @@ def gain_row(row: Row) -> dict[str, object] | None:
     """
     if row.printed.energy_gain is None:
         return None
-    energy = joules()
-    spikes = energy.mac / (energy.ac * row.printed.energy_gain)
+    cost = paper_joules()
+    spikes = cost.mac / (cost.ac * row.printed.energy_gain)
     return {
         "id": row.id,
         "theirs": row.printed.energy_gain,
@@ -110,30 +97,22 @@ def counted(row: Row, ours: NetworkSize) -> float:
 
 
 def _energy(row: Row, macs: float, ours: NetworkSize | None, still: bool) -> float | None:
-    energy = joules()
     if row.kind == "ann":
-        return energy.mac * macs
+        return operations_energy(0, macs, paper_joules())
     if row.kind == "hybrid" or row.printed.firing_rate is None or row.steps is None:
         return None
-    host = 0 if ours is None else ours.host_macs
-    times = 1 if still else row.steps
-    return row.steps * row.printed.firing_rate * energy.ac * (macs - host) + times * energy.mac * host
+    host = 0 if ours is None or row.first_layer == "ac" else ours.host_macs
+    trained = Trained(row.steps, macs, host, row.printed.firing_rate)
+    return spiking_energy(trained, paper_joules(), 1 if still else row.steps)
 
 
 def _spikes_and_first_layer(row: Row, ours: NetworkSize | None) -> float | None:
     """Spiking-UNet's arithmetic (Li et al., equation 13): an accumulation per spike, and the first layer once."""
     if ours is None or row.printed.spikes_and_first_layer_g is None:
         return None
-    energy = joules()
     spikes = row.printed.spikes_and_first_layer_g * GIGA - ours.host_macs
-    return energy.ac * spikes + energy.mac * ours.host_macs
+    return operations_energy(spikes, ours.host_macs, paper_joules())
 
 
 def _percent(value: float | None, reference: float) -> float | None:
     return None if value is None else 100 * (value / reference - 1)
-
-
-def _joule(quantity: Quantity) -> float:
-    found = levels(quantity)
-    assert found is not None  # a set of ours, held by its tests
-    return found["nominal"]

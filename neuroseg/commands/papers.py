@@ -46,12 +46,21 @@ class Printed(Section):
 
 
 class Setting(Section):
-    """What the networks of a data set read, and how many classes they tell apart."""
+    """What the networks of a data set read, and how many classes they tell apart.
+
+    size     height, width
+    classes  null for denoisers, whose outputs are as many as the image's channels
+    """
 
     size: Size
-    classes: Count
+    classes: Count | None = None
     channels: Count
     kind: InputKind
+
+    @property
+    def outputs(self) -> int:
+        """Maps that the networks put out."""
+        return self.channels if self.classes is None else self.classes
 
 
 class Bars(Section):
@@ -68,8 +77,11 @@ class Row(Section):
     kind       ann, snn or hybrid
     steps      T of a spiking network
     halved     the printed GFLOPs are half of the multiply-accumulates
-    model      the `model` section of a config of ours that the row means; null: the network is not one of ours
+    model      the `model` section of a config of ours that the row means; null: the network is not one of ours. Of a network
+               that was converted (`kind` is snn, `model.neuron` relu) it is the ANN's
     size       of the input, where the paper's does not divide as our network needs
+    first_layer      how its energy counts the first layer, which reads real numbers: mac, as multiply-accumulates of the host; or
+                     ac, as accumulations at the network's firing rate, as if it read spikes
     up_convolutions  count a 3x3 convolution behind an up-sampling for each of our 2x2 transposed ones
     cause      why ours deviates, as far as it is known
     contradictions   quantity -> why the printed one is not to be met: it contradicts the paper itself, or cannot be computed
@@ -84,6 +96,7 @@ class Row(Section):
     printed: Printed
     model: dict[str, Any] | None = None
     size: Size | None = None
+    first_layer: Literal["mac", "ac"] = "mac"
     up_convolutions: bool = False
     bars: Bars = Bars()
     cause: str | None = None
@@ -104,6 +117,19 @@ class Row(Section):
     def parameters(self) -> float | None:
         """As printed, in units of one."""
         return None if self.printed.parameters_m is None else self.printed.parameters_m * 1e6
+
+    @property
+    def counted_as(self) -> tuple[str, ...]:
+        """In words, where the row counts otherwise than others: operations, energy, size of the input."""
+        ways = {
+            "the printed GFLOPs are half of the operations": self.halved,
+            "energy: the first layer counts as accumulations, though it reads real numbers": self.first_layer == "ac",
+            "operations: a 3x3 convolution behind an up-sampling stands for each transposed one of ours": self.up_convolutions,
+            "energy: spikes and the first layer's multiply-accumulates, once": self.printed.spikes_and_first_layer_g
+            is not None,
+        }
+        notes = [note for note, holds in ways.items() if holds]
+        return (*notes, *([] if self.size is None else [f"ours at {self.size[0]}x{self.size[1]}"]))
 
     @property
     def macs(self) -> float | None:

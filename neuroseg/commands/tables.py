@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,16 +75,16 @@ def _ours(paper: Paper, row: Row) -> Ours | None:
     section = row.section
     if section is None or not row.prints_sizes:
         return None
-    return _sizes(section, paper.settings[row.data].classes, *paper.inputs(row))
+    return _sizes(section, paper.settings[row.data].outputs, *paper.inputs(row))
 
 
 @cache
-def _sizes(section: ModelSection, classes: int, inputs: Inputs, size: Size) -> Ours:
+def _sizes(section: ModelSection, outputs: int, inputs: Inputs, size: Size) -> Ours:
     """Rows of several tables mean one network, which is counted once."""
     one = section.model_copy(update={"steps": 1})  # sizes are per step; one is the fastest to look at
-    model = build_model(one, classes, inputs=inputs)
+    model = build_model(one, outputs, inputs=inputs)
     # Of the families here, norms with a gain per step alone make T a matter of parameters.
-    whole = build_model(section, classes, inputs=inputs) if getattr(section, "norm", "") == "bntt" else model
+    whole = build_model(section, outputs, inputs=inputs) if getattr(section, "norm", "") == "bntt" else model
     return Ours(parameter_count(whole), network_size(model, inputs.shape(size, 1)))
 
 
@@ -117,6 +117,7 @@ def _row(row: Row, ours: Ours | None, measured: list[Measurement]) -> dict[str, 
         "printed": row.printed.model_dump(exclude_none=True) | {"halved": row.halved},
         "theirs": {"parameters": row.parameters, "macs_per_step": row.macs},
         "ours": None if ours is None else _sizes_json(row, ours),
+        "counted_as": list(row.counted_as),
         "measured": measured,
         "deviation_percent": deviation,
         "bar_percent": bars,
@@ -157,6 +158,8 @@ def show_tables(content: dict[str, Any]) -> None:
                 _show_table(table)
     _show_measured(content)
     _show_energies(content)
+    counted_as = ((row["id"], note) for row in _rows(content["papers"]) for note in row["counted_as"])
+    _show_reasons("rows that are counted in their own way", _grouped(counted_as), "way")
     _show_reasons("why ours deviates", _reasons(content, lambda row: row["cause"] if _deviates(row) else None))
     for quantity in ("parameters", "macs", "energy"):
         wrong = _reasons(content, lambda row, q=quantity: row["contradictions"].get(q))  # type: ignore[misc]
@@ -257,14 +260,18 @@ def _deviates(row: dict[str, Any]) -> bool:
 
 def _reasons(content: dict[str, Any], reason_of: Callable[[dict[str, Any]], str | None]) -> dict[str, list[str]]:
     """Reason -> ids of the rows it holds for."""
+    return _grouped((row["id"], reason_of(row)) for row in _rows(content["papers"]))
+
+
+def _grouped(pairs: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+    """Text -> ids of the rows it is said of."""
     found: dict[str, list[str]] = {}
-    for row in _rows(content["papers"]):
-        reason = reason_of(row)
-        if reason:
-            found.setdefault(reason, []).append(row["id"])
+    for name, text in pairs:
+        if text:
+            found.setdefault(text, []).append(name)
     return found
 
 
-def _show_reasons(title: str, reasons: dict[str, list[str]]) -> None:
+def _show_reasons(title: str, reasons: dict[str, list[str]], column: str = "reason") -> None:
     if reasons:
-        show(title, ("rows", "reason"), [("\n".join(ids), reason) for reason, ids in reasons.items()])
+        show(title, ("rows", column), [("\n".join(ids), reason) for reason, ids in reasons.items()])
