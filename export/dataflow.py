@@ -114,11 +114,17 @@ class MaxPool(Node):
 
 @dataclass(frozen=True, eq=False)
 class SumPool(Node):
-    """y[i, j] = sum of x over a window: an average whose constant factor is left to the norm behind the next convolution."""
+    """y[i, j] = sum of x over a window: an average whose constant factor is left to the norm behind the next convolution.
+
+    kernel, stride, padding  (y, x) each
+    fix     how its network gets windows as large as their stride, for the error where they are not: a key of the config, or a
+            sentence's end; empty: the module does not say
+    """
 
     kernel: Pair
     stride: Pair
     padding: Pair
+    fix: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Average pools are composed into the next kernel, exactly, or refused by name."""
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_flows import RandomFlow, interpret, lowered
+from torch import nn
 
 from export.dataflow import Convolution, Dataflow, ReadOut, SumPool
 from export.errors import CertificateError, TraceError
@@ -14,6 +16,16 @@ from export.execute.integer import run_integer
 from export.passes.check_spikes import check_spikes
 from export.passes.compose_pools import compose_pools
 from export.passes.count_macs import count_macs
+from export.pipeline import compile_module
+from neuroseg.config import Inputs, load_config
+from neuroseg.config.converted import ConvertedConfig
+from neuroseg.models import build
+from neuroseg.models.converted import POOL_FIX, Converted
+from neuroseg.models.neuron import Lif
+from neuroseg.models.pool import SumPool as SumPoolModule
+from neuroseg.models.synapse import SynapseConv
+from neuroseg.models.wiring import ImageInput
+from neuroseg.models.wiring import ReadOut as ReadOutModule
 
 SEEDS = st.integers(0, 2**31)
 
@@ -81,9 +93,13 @@ def test_two_convolutions_of_one_pool_take_it_in_each():
 @pytest.mark.parametrize(
     ("geometry", "size", "reason"),
     [
-        ((3, 2, 1), 8, "windows of 3x3 at stride 2: they overlap.*add before they are rounded.*model.pool=2"),
+        (
+            (3, 2, 1),
+            8,
+            "windows of 3x3 at stride 2x2: they overlap.*add before they are rounded.*stride, 2x2 at stride 2x2.$",
+        ),
         ((2, 3, 0), 8, "they leave pixels out"),
-        ((2, 2, 1), 8, "has a padding of 1"),
+        ((2, 2, 1), 8, "has a padding of 1x1"),
         ((2, 2, 0), 9, "leaves 1 of 9 rows or columns out.*multiple of 2"),
     ],
 )
@@ -93,6 +109,61 @@ def test_a_pool_that_does_not_tile_its_map_is_refused_with_the_way_out(geometry,
     traced, _ = flow.finish(flow.fire(flow.conv(pool, 2, 3)))
     with pytest.raises(TraceError, match=f"average pool '{pool}'.*{reason}"):
         compose_pools(traced)
+
+
+def overlapping(**kwargs):
+    """A network as somebody else writes it: no config, no key."""
+    pool = SumPoolModule((3, 3), (2, 2), (1, 1), **kwargs)
+    return nn.Sequential(
+        OrderedDict(
+            images=ImageInput(2),
+            stem=SynapseConv(3, 4, 3, padding=1),
+            lif=Lif(0.5, steps=2),
+            shrink=pool,
+            next=SynapseConv(4, 4, 1),
+            lif2=Lif(0.5),
+            readout=ReadOutModule(2),
+        )
+    )
+
+
+def layers_of_an_ann():
+    layer = {"name": "stem", "op": "conv", "inputs": ["image"], "channels": [3, 4]}
+    return [
+        layer,
+        {"name": "fire", "op": "fire", "inputs": ["stem"]},
+        {"name": "down", "op": "sum_pool", "inputs": ["fire"], "kernel": [3, 3], "stride": [2, 2], "padding": [1, 1]},
+        {**layer, "name": "next", "inputs": ["down"], "channels": [4, 4]},
+        {"name": "fire2", "op": "fire", "inputs": ["next"]},
+        {**layer, "name": "head", "op": "readout", "inputs": ["fire2"], "channels": [4, 2]},
+    ]
+
+
+def converted():
+    fields = {"family": "converted", "reset": "hard", "steps": 2, "layers": layers_of_an_ann()}
+    return Converted(ConvertedConfig.model_validate(fields), 2, Inputs())
+
+
+def deeplab():
+    changes = ["data.size=[16,16]", "model.widths=[2,3,4]", "model.classifier=4", "model.steps=2", "model.pool=3"]
+    return build(load_config("spiking-deeplab-loihi", changes))
+
+
+@pytest.mark.parametrize(
+    ("network", "pool", "end"),
+    [
+        (overlapping, "'shrink' of 'lif'", ""),
+        (lambda: overlapping(fix="my.key=2"), "'shrink' of 'lif'", ": my.key=2"),
+        (deeplab, "'pool0' of 'stage0.conv1.neurons'", ": model.pool=2"),
+        (converted, "'down' of 'fire'", f": {POOL_FIX}"),
+    ],
+    ids=["a module without a config", "a module with a key of its own", "deeplab", "converted"],
+)
+def test_each_network_is_told_its_own_way_out(network, pool, end):
+    with pytest.raises(TraceError) as caught:
+        compile_module(network().eval(), (3, 16, 16))
+    assert str(caught.value).startswith(f"average pool {pool} has windows of 3x3 at stride 2x2: they overlap")
+    assert str(caught.value).endswith(f"stride, 2x2 at stride 2x2{end}.")
 
 
 def test_the_refusals_are_needed_since_composing_anyway_would_fire_other_spikes():

@@ -17,7 +17,7 @@ import numpy as np
 
 from export.dataflow import Concat, Convolution, Dataflow, Host, Image, Node, Shuffle, SumPool
 from export.errors import TraceError
-from export.graph import Array, Pair, Shape
+from export.graph import Array, Pair
 
 ONE: Pair = (1, 1)
 
@@ -60,7 +60,7 @@ class _Composing:
     def _pool(self, node: SumPool) -> None:
         source = node.inputs[0]
         below, window = self.below.get(source, (source, ONE))
-        _check(node, self.flow.nodes[source].shape)
+        _check(node, self.flow.nodes[source])
         self.below[node.name] = below, (window[0] * node.kernel[0], window[1] * node.kernel[1])
 
     def _moved(self, node: Concat | Shuffle) -> None:
@@ -101,21 +101,23 @@ def _repeated(weight: Array, axis: int, size: int, dilation: int) -> Array:
     return wide
 
 
-def _check(pool: SumPool, source: Shape) -> None:
+def _check(pool: SumPool, source: Node) -> None:
     """TraceError unless windows tile the map: only then is the composition exact."""
+    what = f"average pool '{pool.name}' of '{source.name}'"
     if pool.kernel != pool.stride:
         overlap = max(pool.kernel) > min(pool.stride)
         why = "they overlap, so the weights of the kernel behind it would add before they are rounded to 8 bits"
+        fits = f"{pool.stride[0]}x{pool.stride[1]} at stride {pool.stride[0]}x{pool.stride[1]}"
         raise TraceError(
-            f"average pool '{pool.name}' has windows of {pool.kernel[0]}x{pool.kernel[1]} at stride {pool.stride[0]}: "
+            f"{what} has windows of {pool.kernel[0]}x{pool.kernel[1]} at stride {pool.stride[0]}x{pool.stride[1]}: "
             f"{why if overlap else 'they leave pixels out'}, and its spikes would not be those of the trained network. "
-            "Train with windows as large as their stride: model.pool=2."
+            f"Train with windows as large as their stride, {fits}{f': {pool.fix}' if pool.fix else ''}."
         )
     if pool.padding != (0, 0):
-        raise TraceError(f"average pool '{pool.name}' has a padding of {pool.padding[0]}; leave it out (padding 0).")
-    for size, window in zip(source[1:], pool.kernel, strict=True):
+        raise TraceError(f"{what} has a padding of {pool.padding[0]}x{pool.padding[1]}; leave it out (padding 0).")
+    for size, window in zip(source.shape[1:], pool.kernel, strict=True):
         if size % window:
             raise TraceError(
-                f"average pool '{pool.name}' leaves {size % window} of {size} rows or columns out: behind it they would be read "
+                f"{what} leaves {size % window} of {size} rows or columns out: behind it they would be read "
                 f"as padding. Choose an image size at which this map is a multiple of {window}."
             )

@@ -321,7 +321,7 @@ def _readout(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -
 
 
 def _sum_pool(name: str, inputs: tuple[str, ...], shape: Shape, d: Description) -> Node:
-    return SumPool(name, inputs, shape, d["kernel"], d["stride"], d["padding"])
+    return SumPool(name, inputs, shape, d["kernel"], d["stride"], d["padding"], d.get("fix", ""))
 
 
 LEAVES: dict[str, Build] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from neuroseg.models.pool import SumPool
 from neuroseg.models.synapse import SynapseConv, SynapseConvT
 from neuroseg.models.wiring import Concat, ImageInput, MaxPool
 
+POOL_FIX = "in the ANN (model.pool=2 if it is a deeplab or fcn), which is then converted again"
+
 
 class Converted(nn.Module):
     """Images (N, C, H, W) -> (logits (N, classes, H', W'),), or an image: the layers of a config, one after the other.
@@ -29,6 +31,20 @@ class Converted(nn.Module):
     that run (Wu et al. 2021; Spiking-UNet, section 3.4): each layer reads the rates at which the neurons before it really
     fired, and the gradient takes a neuron for a ReLU, 1 where its accumulated input is positive and 0 elsewhere. So a
     training step costs one run without gradients and one pass of an ANN, whatever T.
+
+    Where this is not what Spiking-UNet prints (Li et al. 2024):
+
+    * Equation 10 sums over time what a neuron handed on. Here it is the average, a T-th of that, as a read-out's bias and a
+      rate are the ANN's own; and in units of the smallest threshold, whose value the next weights hold.
+    * Equation 10 sets it to 0 where the accumulated input is not positive. A neuron may have fired there all the same, before
+      its input turned negative, and the layer behind it saw those spikes. So the rate stands as it was, and only the gradient
+      is 0: as in their Algorithm 1, which accumulates without that condition (line 9) and gates the way back (lines 13, 18).
+    * Equation 11 takes the class probabilities from the accumulated input of the output layer, I_in. Here the softmax is of
+      I_in / T, as their equation 12 has it for denoising. The class map is the same. The logits are those of the ANN, whose
+      probabilities the weights were trained for; T times larger ones would be near 0 and 1, and learn from few pixels.
+    * Their loss counts every pixel alike. Here void counts nothing, and `train.class_weight_power` may weigh the classes.
+    * Behind a max pool the training pass reads the maximum of rates, and the spiking network the rate of an OR, which is at
+      least that: train with average pools.
     """
 
     def __init__(self, config: ConvertedConfig, classes: int, inputs: Inputs) -> None:
@@ -92,7 +108,7 @@ class Converted(nn.Module):
 
 
 class Flow(torch.autograd.Function):
-    """What neurons handed on, with a ReLU's gradient (Spiking-UNet, Algorithm 1, lines 13 and 18).
+    """What neurons handed on, with a ReLU's gradient (Spiking-UNet, Algorithm 1, lines 13 and 18; not equation 10's zero).
 
     forward(I_in, I_out) = I_out;   backward: dL/dI_in = dL/dI_out (I_in > 0)
     """
@@ -131,9 +147,10 @@ def place(root: nn.Module, dotted: str, module: nn.Module | None) -> None:
 
 def _module(layer: Layer, config: ConvertedConfig, steps: int | None) -> nn.Module | None:
     """What computes a layer; None for a sum of currents, which needs nothing."""
-    windows: Mapping[str, Callable[..., nn.Module]] = {"average_pool": AveragePool, "sum_pool": SumPool}
-    if layer.op in windows:
-        return windows[layer.op](layer.kernel, layer.stride, layer.padding)
+    if layer.op == "average_pool":
+        return AveragePool(layer.kernel, layer.stride, layer.padding)
+    if layer.op == "sum_pool":
+        return SumPool(layer.kernel, layer.stride, layer.padding, fix=POOL_FIX)
     if layer.op == "max_pool":
         return MaxPool(layer.kernel[0])
     if layer.op == "concat":

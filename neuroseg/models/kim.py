@@ -12,6 +12,12 @@ every convolution. Where the paper's Table 1, its text and the code that the aut
   resized. Here one row and column of padding less do that: no neuron can resize.
 * In Spiking-FCN's code the scores before the first transposed convolution, and the last sum, are real numbers. Here neurons
   stand there, as "all layers consist of LIF neurons" says, and the host reads the last ones by a 1x1 map of their counts.
+* The paper takes its probabilities from scores that are summed over the T steps (h in equation 5). Here scores are the
+  average, a T-th of that (`linear.LinearReadOut`): the class map is the same; the softmax of the loss is flatter at first, and
+  its scale is the same for every T.
+* Of events the paper's ANNs average the features behind the backbone over the T frames, and classify once. Here every frame
+  passes through the classifier's ReLUs, too, in Spiking-FCN's twin also through its way up, and the average is taken before
+  the last 1x1 layer. So both have the layers of the spiking network at every step, and differ in their neurons alone.
 """
 
 from __future__ import annotations
@@ -96,7 +102,7 @@ class Parts:
     def pool(self) -> SumPool:
         """An average pool of stride 2 that halves the map."""
         side = self.config.pool
-        return SumPool((side, side), (2, 2), (side // 2, side // 2) if side % 2 else (0, 0))
+        return SumPool((side, side), (2, 2), (side // 2, side // 2) if side % 2 else (0, 0), fix="model.pool=2")
 
     def _spikes_come(self, inputs: Inputs) -> bool:
         return inputs.kind == "spikes" or (inputs.kind == "image" and self.config.coding == "poisson")

@@ -18,6 +18,7 @@ class SumPool(nn.Module):
         y(c, i, j) = sum of x(c, stride i - padding + a, stride j - padding + b) over 0 <= a, b < kernel
 
     kernel, stride, padding  (y, x) each
+    fix                      what to change so that windows lie side by side, for the compiler's error: a key of the config
 
     Sums of spikes are whole numbers, so that a convolution with integer weights stays one when the pool is composed into it.
     The factor is left to the norm behind that convolution; a network without norms divides its weights by it.
@@ -26,9 +27,9 @@ class SumPool(nn.Module):
     before they are rounded.
     """
 
-    def __init__(self, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> None:
+    def __init__(self, kernel: Pair, stride: Pair, padding: Pair = (0, 0), fix: str = "") -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.kernel, self.stride, self.padding, self.fix = kernel, stride, padding, fix
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, C, H, W) spikes, or (N, C, H, W) activations, to smaller maps of the same axes."""
@@ -36,5 +37,6 @@ class SumPool(nn.Module):
         return like_input(F.avg_pool2d(maps, self.kernel, self.stride, self.padding, divisor_override=1), x)
 
     def describe(self) -> dict[str, Any]:
-        """Geometry (y, x) for the compiler."""
-        return {"op": "sum_pool", "kernel": self.kernel, "stride": self.stride, "padding": self.padding}
+        """Geometry (y, x) for the compiler, and the way out where it cannot compose it."""
+        geometry = {"kernel": self.kernel, "stride": self.stride, "padding": self.padding}
+        return {"op": "sum_pool", **geometry, "fix": self.fix}
