@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from export.errors import UsageError
+from neuroseg.commands.papers import read_papers
 from neuroseg.config import Config, dump_config, load_config, shipped_configs
 
 
@@ -28,6 +29,50 @@ def test_every_shipped_config_survives_a_round_trip(tmp_path: Path) -> None:
     for name in shipped_configs():
         config = load_config(name)
         assert load_config(write(tmp_path, dump_config(config))) == config
+
+
+NOT_INCLUDED = {"voc2012", "ddd17", "dsec-semantic"}
+PAPERS_ROWS = {  # config -> ids of what its paper prints: spiking, ANN
+    "spiking-deeplab": ("kim/4/deeplab-snn", "kim/4/deeplab-ann"),
+    "spiking-fcn": ("kim/4/fcn-snn", "kim/4/fcn-ann"),
+    "spiking-deeplab-voc": ("kim/2/deeplab-snn", "kim/2/deeplab-ann"),
+    "spiking-fcn-voc": ("kim/2/fcn-snn", "kim/2/fcn-ann"),
+    "spiking-deeplab-ddd17": ("kim/3/deeplab-snn", "kim/3/deeplab-ann"),
+    "spiking-fcn-ddd17": ("kim/3/fcn-snn", "kim/3/fcn-ann"),
+    "unet-camvid": ("mfs-seg/1/camvid/unet-snn", "mfs-seg/1/camvid/unet-ann"),
+}
+SHIPPED = Path(__file__).parents[1] / "neuroseg" / "configs"
+
+
+def header(name: str) -> str:
+    """The comment at a shipped config's top."""
+    lines = (SHIPPED / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return " ".join(line.lstrip("# ") for line in lines[: [line[:1] == "#" for line in lines].index(False)])
+
+
+def test_configs_of_data_that_are_not_included_say_so() -> None:
+    found = {name for name in shipped_configs() if load_config(name).data.name in NOT_INCLUDED}
+    assert {load_config(name).data.name for name in found} == NOT_INCLUDED
+    assert [name for name in found if "Not reproduced here: data not included." not in header(name)] == []
+
+
+@pytest.mark.parametrize("name", PAPERS_ROWS)
+def test_what_the_paper_reached_stands_in_the_config_as_it_is_printed(name: str) -> None:
+    printed = {row.id: row.printed for paper in read_papers() for table in paper.tables for row in table.rows}
+    percent = name.startswith("spiking")
+    for row in PAPERS_ROWS[name]:
+        miou = printed[row].miou
+        assert miou is not None
+        assert (
+            any(f"{miou * 100:.{d}f} %" in header(name) for d in (1, 2)) if percent else f"{miou:.3f}" in header(name)
+        )
+    assert "ot reproduced here" in header(name) or "Not trained here at this size" in header(name)
+
+
+def test_every_shipped_config_is_named_like_its_file_and_says_what_it_is_for() -> None:
+    for name in shipped_configs():
+        assert load_config(name).name == name
+        assert len(header(name)) > 20, name
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:

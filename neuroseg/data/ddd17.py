@@ -102,7 +102,8 @@ class Ddd17Frames(LabelledMoments):
     """The layout of Ev-SegNet: a frame of events for each label. The T steps are the frames up to the label's.
 
     Labels before whose frame the recording, or its piece, holds fewer than T are left out. Numbers stay as they are stored,
-    -1 to 1, and are resized by nearest neighbour as Ev-SegNet does.
+    -1 to 1, and are resized by nearest neighbour as Ev-SegNet does. Kim et al. (2022) read these files, too, the two channels of
+    numbers of events, at 64x64; they do not say whether they took the numbers as stored, nor how they resized them.
     """
 
     class_names = CLASS_NAMES

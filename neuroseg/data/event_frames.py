@@ -63,7 +63,9 @@ def frames(numbers: NDArray[np.int64], kind: FrameKind) -> Tensor:
 
     binary     1 where there was an event, else 0
     histogram  numbers of events over their mean where they are not 0, over all steps: a pixel that saw events has 1 on average,
-               whatever the contrast and the duration of a step; nothing is cut off. A sample without events stays 0
+               whatever the contrast and the duration of a step; nothing is cut off. A sample without events stays 0.
+               Kim et al. (2022) say "accumulated positive and negative events" of 50 ms, and no divisor: with raw numbers the
+               scale of the first layer's input would depend on the scene. Shapes and channels are the same
     """
     if kind == "binary":
         return torch.from_numpy((numbers > 0).astype(np.float32))
