@@ -15,7 +15,7 @@ help:
 	@echo "make rivals     the frameworks of make bench, where nothing else can import them; make test does this by itself"
 	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
 	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; half an hour"
-	@echo "make readme     write the README's measured paragraph anew from benchmarks/results"
+	@echo "make readme     write what the README measured anew: from benchmarks/results, and by neuroseg support"
 	@echo "make bench      times beside stock SLAYER, stock Lava and other frameworks; half an hour on an idle machine"
 	@echo "make docs       the documentation as a site; open build/site/index.html"
 	@echo "make test       checks and the quick tests"
@@ -43,6 +43,7 @@ camvid: $(PROJECT)
 
 readme: $(PROJECT)
 	$(BIN)/python scripts/readme_numbers.py
+	$(BIN)/python scripts/readme_support.py
 
 # Nothing else should run meanwhile. --only training,lava,int,export,growth,start measures a part.
 bench: $(PROJECT)

@@ -1,6 +1,7 @@
 """Write the README's table of models and targets from `neuroseg support`, so that no cell of it is typed by hand.
 
-`python scripts/readme_support.py`; with `--check` it only says whether the README is up to date.
+`make readme`; `python scripts/readme_support.py --check` only says whether the README is up to date. tests/test_support.py
+compares the same: a line of `support.yaml`, or a cell, that changed fails there.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ out (a key of the config, an option of the command), which is tried, until the m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 import yaml
@@ -72,12 +72,14 @@ class Model:
     """A line of `support.yaml`: a shipped config, made small.
 
     convert   options of `neuroseg convert`, for a network that is converted from the config's ANN; None: it is not
+    source    where the ANN is read from, as `neuroseg convert` reads it: a `run`, or an `onnx` file
     """
 
     name: str
     config: str
     overrides: tuple[str, ...] = ()
     convert: dict[str, Any] | None = None
+    source: Literal["run", "onnx"] = "run"
 
     def built(self, switches: Sequence[str] = ()) -> tuple[Config, nn.Module]:
         """Its config and network with what switches change: keys of the config, or options. It has seen noise only: enough for
@@ -88,32 +90,33 @@ class Model:
         with torch.no_grad():
             network(noise(config))
         network.eval()
-        return (config, network) if self.convert is None else _converted(config, network, self.convert, switches)
+        return (config, network) if self.convert is None else self._converted(config, network, switches)
 
     def takes(self, switch: str) -> bool:
         """Whether a switch is one of this model: keys are of a config, options of a conversion."""
         return switch.startswith("--") == (self.convert is not None)
+
+    def _converted(self, config: Config, ann: nn.Module, switches: Sequence[str]) -> tuple[Config, nn.Module]:
+        """What `neuroseg convert` makes of an ANN, calibrated on random images."""
+        from neuroseg.commands.converting import Conversion, Source, converted
+        from neuroseg.commands.support_onnx import through_onnx
+        from neuroseg.convert import METHODS, activation_scales, read_module
+
+        assert self.convert is not None
+        changed = dict(s.removeprefix("--").split() for s in switches if s.startswith("--") and s != ALLOW_GRADED)
+        ask = Conversion(**{"match": False, **self.convert, **changed})  # what matches rates needs the data set
+        layers, images = read_module(ann), noise(config)
+        if self.source == "onnx":
+            layers = through_onnx(layers, images)
+        method = next(m for m in METHODS if m == ask.normalise)
+        scales = activation_scales(layers, [images], CALIBRATION, method, ask.percentile)
+        return converted(Source(layers, config, self.source, config.name, "untrained"), ask, scales)
 
 
 def noise(config: Config) -> torch.Tensor:
     """Random inputs (N, *input_shape) in [0, 1], 0 or 1 where the network reads spikes; always the same."""
     values = torch.rand(CALIBRATION, *config.input_shape, generator=torch.Generator().manual_seed(0))
     return (values < SPIKE_RATE).float() if config.data.inputs.kind == "spikes" else values
-
-
-def _converted(
-    config: Config, ann: nn.Module, options: Mapping[str, Any], switches: Sequence[str]
-) -> tuple[Config, nn.Module]:
-    """What `neuroseg convert` makes of an ANN, calibrated on random images."""
-    from neuroseg.commands.converting import PERCENTILE, Conversion, Source, converted
-    from neuroseg.convert import METHODS, activation_scales, read_module
-
-    changed = dict(s.removeprefix("--").split() for s in switches if s.startswith("--") and s != ALLOW_GRADED)
-    ask = Conversion(**{"match": False, **options, **changed})  # what matches rates needs the data set
-    layers = read_module(ann)
-    method = next(m for m in METHODS if m == ask.normalise)
-    scales = activation_scales(layers, [noise(config)], CALIBRATION, method, PERCENTILE)
-    return converted(Source(layers, config, "run", config.name, "untrained"), ask, scales)
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def models() -> list[Model]:
     """All lines of `support.yaml`."""
     text = (resources.files("neuroseg") / "commands" / "support.yaml").read_text(encoding="utf-8")
     return [
-        Model(row["name"], row["config"], tuple(row.get("set", ())), row.get("convert"))
+        Model(row["name"], row["config"], tuple(row.get("set", ())), row.get("convert"), row.get("source", "run"))
         for row in yaml.safe_load(text)["models"]
     ]
 
@@ -171,6 +174,7 @@ def _row(model: Model, system: System | None) -> dict[str, Any]:
         "config": model.config,
         "overrides": list(model.overrides),
         "convert": model.convert,
+        "source": model.source,
         "cells": [_cell(target, _held(model, found[target.graded], target, system)) for target in TARGETS],
     }
 
@@ -182,13 +186,12 @@ def attempt(model: Model, graded: bool) -> Attempt:
     while len(switches) <= MOST_SWITCHES:
         try:
             config, network = model.built(switches)
-        except UsageError:
-            if not switches:
-                raise  # a line of `support.yaml` that is no config
-            break
-        try:
             compiled = compile_module(network, config.input_shape, allow_graded=graded and ALLOW_GRADED in switches)
             return Attempt(switches, compiled, first or None)
+        except UsageError as error:
+            if not switches:
+                raise  # a line of `support.yaml` that is no config
+            reason = str(error)  # a switch may ask for another one
         except REFUSALS as error:
             reason = str(error)
             first = first or reason

@@ -131,7 +131,7 @@ class UNetConfig(ModelSection):
     def _makes_sense(self) -> UNetConfig:
         if self.neuron == "lif" and self.norm == "none":
             raise ValueError(
-                "norm = none needs neuron = relu: without a norm few LIF neurons fire at first; use norm = batch"
+                "norm = none needs neuron = relu: without a norm few LIF neurons fire at first; set model.norm=batch"
             )
         if self.neuron == "relu" and self.steps != 1:
             raise ValueError(f"neuron = relu is an ANN, which has no time, but steps = {self.steps}; set steps = 1")
