@@ -20,6 +20,8 @@ from torch.utils.data import Dataset
 
 from export.errors import DataError
 from neuroseg.data import sources
+from neuroseg.data.mnist import digit_classes
+from neuroseg.data.pictures import LUMA
 from neuroseg.data.sources import SPLITS, Region, Split, SplitSources, split_sources
 
 __all__ = ["SPLITS", "DigitsOnPhotos", "Glyph", "Recipe", "Split"]
@@ -32,7 +34,7 @@ INK_AT = 0.4  # interpolated ink above which a pixel belongs to the digit
 _EDGE = 0.4  # width, in interpolated ink, of the digit's soft edge
 _MIN_CONTRAST = 0.3  # luma between the ink and the mean of what it covers
 _INK_CANDIDATES = 16
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+_LUMA = LUMA.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class DigitsOnPhotos(Dataset[tuple[Tensor, Tensor]]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in mask order."""
-        return ("background", "digit") if self.classes == 2 else ("background", *map(str, range(10)))
+        return digit_classes(self.classes)
 
     @property
     def sources(self) -> SplitSources:

@@ -19,13 +19,12 @@ from skimage.exposure import equalize_adapthist
 from export.errors import DataError
 from neuroseg.data.augment import VOID, Augment
 from neuroseg.data.labelled import LabelledPictures
-from neuroseg.data.pictures import Bytes, Pair, Size, header, picture_files, pixels, size_text
+from neuroseg.data.pictures import LUMA, Bytes, Pair, Size, header, picture_files, pixels, size_text
 from neuroseg.data.sources import Split
 
 Channel: TypeAlias = Literal["grey", "green"]
 CLASS_NAMES = ("background", "vessel")
 _LAYOUT = "the original layout: training and test, each with images, 1st_manual and mask"
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CLIP = 2 / 256  # OpenCV's clip limit 2, in scikit-image's unit: a share of a tile's pixels, for 256 grey levels
 
 
@@ -47,7 +46,7 @@ class Preparation:
 
     def __call__(self, image: Bytes) -> Bytes:
         """(H, W) levels 0 to 255 of an image (H, W, 3)."""
-        weights = np.array(_LUMA if self.channel == "grey" else (0, 1, 0))
+        weights = LUMA if self.channel == "grey" else np.array([0.0, 1.0, 0.0])
         level = image.astype(np.float64) @ weights
         level = (level - level.min()) / max(np.ptp(level), 1e-9)
         if self.clahe:

@@ -20,6 +20,11 @@ DIGIT = 28  # side in pixels
 _MNIST = "the files of MNIST: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-..., plain or .gz"
 
 
+def digit_classes(classes: int) -> tuple[str, ...]:
+    """Names in mask order: of 2 classes background and digit, of 11 background and the digits."""
+    return ("background", "digit") if classes == 2 else ("background", *map(str, range(10)))
+
+
 def read_mnist(folder: Path, test: bool) -> tuple[Bytes, Bytes]:
     """Digits uint8 (N, 28, 28) and labels uint8 (N,); N is 60,000, or 10,000 of the test files."""
     prefix = "t10k" if test else "train"

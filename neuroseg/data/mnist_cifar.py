@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from export.errors import DataError
 from neuroseg.data.labelled import Colour, Origin, check_split, digest, split_key
-from neuroseg.data.mnist import DIGIT, read_mnist
+from neuroseg.data.mnist import DIGIT, digit_classes, read_mnist
 from neuroseg.data.pictures import Bytes, Size, checked_size
 from neuroseg.data.sources import SPLITS, Split
 
@@ -99,7 +99,7 @@ class MnistCifar(Dataset[tuple[Tensor, Tensor]]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in mask order."""
-        return ("background", "digit") if self.classes == 2 else ("background", *map(str, range(10)))
+        return digit_classes(self.classes)
 
     @property
     def colours(self) -> tuple[Colour, ...]:

@@ -20,7 +20,7 @@ from neuroseg.config import NMnistConfig
 from neuroseg.data.event_files import Events, read_recording
 from neuroseg.data.event_frames import counts, frames, steps_by_time
 from neuroseg.data.labelled import Origin, check_split, digest
-from neuroseg.data.mnist import read_mnist
+from neuroseg.data.mnist import digit_classes, read_mnist
 from neuroseg.data.pictures import checked_folder
 from neuroseg.data.saccades import SACCADE_US, SENSOR, STILL_US, Start, ink_at, start_of
 from neuroseg.data.sources import Split
@@ -68,7 +68,7 @@ class NMnist(Dataset[tuple[Tensor, Tensor]]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in mask order."""
-        return ("background", "digit") if self.classes == 2 else ("background", *map(str, range(10)))
+        return digit_classes(self.classes)
 
     def __len__(self) -> int:
         """Number of items."""

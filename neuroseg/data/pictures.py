@@ -18,6 +18,7 @@ Size: TypeAlias = tuple[int, int]
 Bytes: TypeAlias = NDArray[np.uint8]
 Modes: TypeAlias = tuple[str, ...]
 
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R BT.601
 COLOUR: Modes = ("RGB",)
 GREY: Modes = ("L",)
 INDEXED: Modes = ("L", "P")  # a label a pixel; of a picture with a palette the indices

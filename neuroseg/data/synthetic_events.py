@@ -25,6 +25,8 @@ from neuroseg.data.event_camera import DARK, EventCamera, Reals
 from neuroseg.data.event_files import Events, Size
 from neuroseg.data.event_frames import counts, frames, steps_by_time
 from neuroseg.data.labelled import Origin, check_split, digest
+from neuroseg.data.mnist import digit_classes
+from neuroseg.data.pictures import LUMA
 from neuroseg.data.sources import SPLITS, Region, Split, split_sources
 
 _SIDE_SHARE = (0.4, 0.65)  # of the frame's shorter side: the digit with its margin
@@ -32,7 +34,6 @@ _MOST_PAN_SHARE = 0.5  # of the frame's shorter side, that a photograph moves in
 _BEND = 0.5  # how far the middle of a path is pulled aside, of the path's length
 _MOST_MOTION = 0.25  # pixels between two samples of the log intensity
 _LEAST_CONTRAST = 0.3  # luma between the digit and the mean of the photograph
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 Point = tuple[float, float]
 
@@ -101,7 +102,7 @@ class SyntheticEvents(Dataset[tuple[Tensor, Tensor]]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in mask order."""
-        return ("background", "digit") if self.classes == 2 else ("background", *map(str, range(10)))
+        return digit_classes(self.classes)
 
     def __len__(self) -> int:
         """Number of recordings."""
@@ -206,7 +207,7 @@ def _background(crop: Region, size: Size) -> Reals:
     """Luma (H, W) in [0, 1] of a piece of a photograph, cut out first and scaled after."""
     cut = sources.photos()[crop.photo][crop.top : crop.bottom, crop.left : crop.right]
     scaled = Image.fromarray(cut).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    luma: Reals = np.asarray(scaled, dtype=np.float64) / 255 @ _LUMA
+    luma: Reals = np.asarray(scaled, dtype=np.float64) / 255 @ LUMA
     return luma
 
 
