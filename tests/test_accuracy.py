@@ -55,10 +55,30 @@ def test_runs_bring_what_they_need():
 )
 def test_a_bar_compares_two_scores(bar, value, met):
     runs = {"a": Run(train="x"), "b": Run(train="x"), "c": Run(train="x")}
-    study = Study(about="", paper={}, score="miou", runs=runs, bars=(bar,))
+    study = Study(about="", score="miou", runs=runs, bars=(bar,))
     rows = {"a": {"miou": 0.75, "prior": 0.25}, "b": {"miou": 0.5}}
     judged = results.judged(bar, study, rows)
     assert (judged["value"], judged["met"]) == (value, met)
+
+
+def test_a_training_of_more_than_half_an_hour_misses_its_bar():
+    study = Study(about="", score="miou", runs={"a": Run(train="x")}, bars=(Bar(name="x", more="a"),))
+    for seconds, met in ((1799.0, True), (1800.0, False)):
+        assert results.judgements(study, {"a": {"miou": 0.5, "train_time_s": seconds}})[-1]["met"] is met
+    assert results.judgements(study, {})[-1]["met"] is None
+
+
+def test_every_row_of_a_paper_that_the_plan_names_prints_its_score():
+    named = [(study.score, run.row) for study in PLAN.values() for run in study.runs.values() if run.paper_row]
+    assert len(named) > 8
+    for score, row in named:
+        assert getattr(row.printed, score) is not None, row.id
+
+
+def test_a_run_of_the_plan_that_was_not_better_after_fine_tuning_says_so():
+    row = {"miou": 0.5, "steps": 4, "seed": 0, "finetuning": {"kept": False}}
+    study = Study(about="", score="miou", runs={"a": Run(convert="a")}, bars=(Bar(name="x", more="a"),))
+    assert "no epoch was above it" in results.report({"s": study}, {"studies": {"s": {"runs": {"a": row}}}})
 
 
 def test_f1_is_that_of_the_foreground():
@@ -73,26 +93,29 @@ def test_a_run_is_of_one_kind(wrong):
 
 def test_a_bar_names_runs_that_exist():
     with pytest.raises(ValidationError, match="'b' is no run of this study"):
-        Study(about="", paper={}, score="miou", runs={"a": Run(train="x")}, bars=(Bar(name="x", more="b"),))
+        Study(about="", score="miou", runs={"a": Run(train="x")}, bars=(Bar(name="x", more="b"),))
 
 
 def test_a_run_is_trained_scored_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(results, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(running, "LOGS", tmp_path / "logs")
-    run = Run(train="mfs-tiny", set=("train.epochs=1", "data.train_samples=16", "data.test_samples=8"))
+    changes = ("train.epochs=1", "data.train_samples=16", "data.test_samples=8")
+    run = Run(train="mfs-tiny", set=changes, paper_row="kim/4/deeplab-snn")
     bar = Bar(name="above the prior", more="tiny", less="tiny.prior", by=0)
-    plan = {"s": Study(about="a test", paper={"tiny": 0.5}, score="miou", runs={"tiny": run}, bars=(bar,))}
+    plan = {"s": Study(about="a test", reduced="all of it", score="miou", runs={"tiny": run}, bars=(bar,))}
     row = running.run_entry("s", "tiny", run)
     content = results.write(plan, "s", "tiny", row, tmp_path)
     known = json.loads((tmp_path / "accuracy.json").read_text())
     assert known == content
     measured = known["studies"]["s"]["runs"]["tiny"]
     assert measured["samples"] == 8 and measured["seed"] == 0 and 0 < measured["prior"] < 0.5
-    figure = known["studies"]["s"]["bars"][0]
+    assert measured["paper_row"] == "kim/4/deeplab-snn" and measured["note"] == "reduced: all of it"
+    figure, longest = known["studies"]["s"]["bars"]
+    assert longest["value"] == measured["train_time_s"] / 60 and longest["met"] is True
     assert figure["value"] == pytest.approx(measured["miou"] - measured["prior"])
     text = (tmp_path / "accuracy.md").read_text()
-    assert f"| tiny | {measured['miou']:.4g} | 0.5 |" in text and "above the prior" in text
+    assert f"| tiny | {measured['miou']:.4g} | 0.6531 |" in text and "above the prior" in text
     log = next(running.LOGS.glob("*.log"))
     before = log.read_text()
     assert before.startswith("$ neuroseg train mfs-tiny") and "epoch 1 of 1" in before

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from neuroseg.commands.papers import Row, paper_row
+
 PLAN = Path(__file__).parent / "plan.yaml"
 PRIOR = "prior"  # `run.prior`: the score of calling every pixel the class that is most frequent
 
@@ -18,19 +20,28 @@ class _Part(BaseModel):
 
 
 class Run(_Part):
-    """One of train (a config), convert, eval (another run of the study)."""
+    """One of train (a config), convert, eval (another run of the study).
+
+    paper_row  id of the row of a paper's table that it is held against (`neuroseg tables --json` lists them)
+    """
 
     train: str | None = None
     convert: str | None = None
     eval: str | None = None
     set: tuple[str, ...] = ()
     flags: tuple[str | int | float, ...] = ()
+    paper_row: str | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Run:
         if sum(kind is not None for kind in (self.train, self.convert, self.eval)) != 1:
             raise ValueError("a run is one of train, convert and eval")
         return self
+
+    @property
+    def row(self) -> Row | None:
+        """The paper's row; DataError for an id that no table has."""
+        return None if self.paper_row is None else paper_row(self.paper_row)
 
     @property
     def source(self) -> str | None:
@@ -48,10 +59,13 @@ class Bar(_Part):
 
 
 class Study(_Part):
-    """Runs on one data set that are compared."""
+    """Runs on one data set that are compared.
+
+    reduced  what is smaller here than in the paper: it stands beside each measurement
+    """
 
     about: str
-    paper: Mapping[str, float]
+    reduced: str = ""
     score: Literal["miou", "f1", "psnr_db"]
     runs: Mapping[str, Run]
     bars: Annotated[tuple[Bar, ...], Field(min_length=1)]
@@ -59,7 +73,6 @@ class Study(_Part):
     @model_validator(mode="after")
     def _known(self) -> Study:
         named = [run.source for run in self.runs.values()] + [b for bar in self.bars for b in (bar.more, bar.less)]
-        named += list(self.paper)
         for name in named:
             if name is not None and name.partition(".")[0] not in self.runs:
                 raise ValueError(f"'{name}' is no run of this study")

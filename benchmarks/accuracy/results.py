@@ -10,12 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.plan import PRIOR, Bar, Study
+from benchmarks.accuracy.plan import PRIOR, Bar, Run, Study
 from benchmarks.accuracy.running import RUNS, prior
 from neuroseg.train import load_run
 
 RESULTS = Path(__file__).parents[1] / "results"
 JSON, TABLE = "accuracy.json", "accuracy.md"
+LONGEST_S = 30 * 60  # what a training may take on two cores
 UNITS = {"miou": "mIoU", "f1": "F1", "psnr_db": "PSNR (dB)"}
 
 
@@ -32,12 +33,13 @@ def write(
     """Put a row in its place, judge the study's bars anew, write file and table."""
     content = read(folder)
     here = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    dated = {**row, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **here}
+    note = {"note": f"reduced: {plan[study].reduced}"} if plan[study].reduced else {}
+    dated = {**row, **note, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **here}
     known = content["studies"].setdefault(study, {"score": plan[study].score, "runs": {}, "bars": []})
     if any(PRIOR in end for bar in plan[study].bars for end in (bar.more, bar.less or "")):
         dated[PRIOR] = prior(load_run(RUNS / study / name)[0])
     known["runs"][name] = dated
-    known["bars"] = [judged(bar, plan[study], known["runs"]) for bar in plan[study].bars]
+    known["bars"] = judgements(plan[study], known["runs"])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(json.dumps(content, indent=1) + "\n")
     (folder / TABLE).write_text(report(plan, content) + "\n")
@@ -47,6 +49,15 @@ def write(
 def score(row: Mapping[str, Any], name: str) -> float:
     """A run's score; F1 is that of the foreground class."""
     return float(row["foreground"]["f1"] if name == "f1" else row[name])
+
+
+def judgements(study: Study, runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The study's bars, and that of its longest training."""
+    times = [row["train_time_s"] for row in runs.values() if "train_time_s" in row]
+    longest = max(times) / 60 if times else None
+    time = {"name": "longest training, in minutes", "value": longest, "bar": LONGEST_S / 60}
+    met = None if longest is None else longest < LONGEST_S / 60
+    return [*(judged(bar, study, runs) for bar in study.bars), {**time, "most": True, "met": met}]
 
 
 def judged(bar: Bar, study: Study, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -71,25 +82,28 @@ def report(plan: Mapping[str, Study], content: Mapping[str, Any]) -> str:
 
 def _study(name: str, study: Study, known: Mapping[str, Any] | None) -> str:
     runs = known["runs"] if known else {}
-    lines = [f"**{name}.** {study.about}", ""]
+    reduced = f" Reduced: {study.reduced}." if study.reduced else ""
+    lines = [f"**{name}.** {study.about}{reduced}", ""]
     lines += [f"| run | {UNITS[study.score]} | paper's | T | seed | training | firing rate |", "| --- " * 7 + "|"]
-    lines += [_run(run, study, runs.get(run)) for run in study.runs]
+    lines += [_run(name, run, study.score, runs.get(name)) for name, run in study.runs.items()]
     lines += ["", "| bar | figure | asked for | |", "| --- | --- | --- | --- |"]
-    lines += [_bar(judged(bar, study, runs)) for bar in study.bars]
+    lines += [_bar(judgement) for judgement in judgements(study, runs)]
     return "\n".join(lines)
 
 
-def _run(name: str, study: Study, row: Mapping[str, Any] | None) -> str:
-    paper = study.paper.get(name)
-    told = "" if paper is None else f"{paper:g}"
+def _run(name: str, run: Run, key: str, row: Mapping[str, Any] | None) -> str:
+    printed = None if run.row is None else getattr(run.row.printed, key)
+    told = "" if printed is None else f"{printed:g}"
     if row is None:
         return f"| {name} | not yet measured | {told} | | | | |"
     minutes = f"{row['train_time_s'] / 60:.0f} min" if "train_time_s" in row else ""
     rate = "" if row.get("firing_rate") is None else f"{row['firing_rate']:.3f}"
-    return f"| {name} | {score(row, study.score):.4g} | {told} | {row['steps']} | {row['seed']} | {minutes} | {rate} |"
+    start = "" if row.get("finetuning", {}).get("kept", True) else " (as converted: no epoch was above it)"
+    return f"| {name}{start} | {score(row, key):.4g} | {told} | {row['steps']} | {row['seed']} | {minutes} | {rate} |"
 
 
 def _bar(bar: Mapping[str, Any]) -> str:
-    figure = "" if bar["value"] is None else f"{bar['value']:+.4f}"
+    figure = "" if bar["value"] is None else f"{bar['value']:.1f}" if "most" in bar else f"{bar['value']:+.4f}"
     asked = "" if bar["bar"] is None else ("above 0" if bar["bar"] == 0 else f"at least {bar['bar']:g}")
+    asked = f"less than {bar['bar']:g}" if "most" in bar else asked
     return f"| {bar['name']} | {figure} | {asked} | {({None: '', True: 'met', False: '**missed**'})[bar['met']]} |"

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "accuracy"
 LOGS = ROOT / "benchmarks" / "results" / "accuracy"
 KEPT = ("miou", "pixel_accuracy", "foreground", "psnr_db", "ssim", "firing_rate", "samples", "split", "parameters")
-HISTORY = ("epochs", "best_epoch", "train_time_s")
+HISTORY = ("epochs", "best_epoch", "train_time_s")  # of a conversion: of its fine-tuning
 
 
 def run_entry(study: str, name: str, run: Run, extra: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def run_entry(study: str, name: str, run: Run, extra: tuple[str, ...] = ()) -> d
         assert run.eval is not None
         return _row(run, *_evaluated(RUNS / study / run.eval, run.set))
     metrics = json.loads((folder / "metrics.json").read_text())
-    return _row(run, load_run(folder)[0], metrics)
+    fine = metrics.get("conversion", {}).get("finetuning")
+    return {**_row(run, load_run(folder)[0], metrics), **({} if fine is None else {"finetuning": fine})}
 
 
 def prior(config: Config) -> float:
@@ -103,6 +104,7 @@ def _row(run: Run, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
         "of": getattr(run, kind),
         "set": list(run.set),
         "flags": list(run.flags),
+        **({} if run.paper_row is None else {"paper_row": run.paper_row}),
         "seed": config.train.seed,
         "steps": config.model.steps,
         **{key: metrics[key] for key in (*KEPT, *HISTORY) if key in metrics},

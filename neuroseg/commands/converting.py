@@ -217,7 +217,7 @@ def convert(
     config, model = converted(source, ask)
     ann = measured(source.plain, network(source.ann), split)
     before = measured(config, model, split)
-    result = {
+    result: dict[str, Any] = {
         "schema_version": 1,
         "out": str(out),
         "source": source.name,
