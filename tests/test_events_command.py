@@ -109,6 +109,8 @@ def test_the_real_nmnist_is_whole(neuroseg_data, tmp_path) -> None:
         ("mfs-nmnist", (5, 2, 36, 36), 2),
         ("mfs-ddd17", (2, 2, 200, 352), 6),
         ("mfs-dsec", (2, 2, 440, 640), 11),
+        ("spiking-deeplab-ddd17", (20, 2, 64, 64), 6),
+        ("spiking-fcn-ddd17", (20, 2, 64, 64), 6),
     ],
 )
 def test_shipped_configs_read_events(name, shape, classes) -> None:
