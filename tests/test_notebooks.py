@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -86,6 +87,44 @@ def test_the_notebook_on_fit_and_map_runs_and_says_what_fits(execute):
     assert "ranked by multiply-accumulates per step" in text
     assert "74 by Intel" in text and "layer10" in text
     assert pictures(notebook) == 4
+
+
+@pytest.mark.slow
+def test_the_notebook_on_conversion_runs_and_only_one_threshold_with_a_hard_reset_deploys(execute):
+    notebook = execute("04_conversion.ipynb")
+    text = printed(notebook)
+    scores = {
+        way: float(score) for way, score in re.findall(r"^(ANN|mt|if, \w+ reset) +mIoU (0\.\d+)", text, re.MULTILINE)
+    }
+    assert scores["ANN"] > 0.75 and scores["ANN"] - 0.15 < scores["mt"]
+    assert scores["mt"] > scores["if, hard reset"]
+    curves = dict(re.findall(r"^(.+?) +(T=.+)$", text, re.MULTILINE))
+    last = {way: float(curve.rpartition(": ")[2]) for way, curve in curves.items()}
+    assert last["if, soft reset"] > last["if, hard reset, --no-match"] + 0.1
+    tuned = re.findall(r"converted (0\.\d+), fine-tuned (0\.\d+)", text)
+    assert tuned and all(float(after) > float(before) for before, after in tuned)
+    assert len(re.findall(r"^refused for \d+ layers", text, re.MULTILINE)) == 2
+    assert "(soft reset), but every Loihi LIF falls to zero" in text and "graded, of 4 bits" in text
+    assert "connections: {'binary, 1 bit(s)': 18}; binary: True\nmultiplications on the chip: 0\n" in text
+    assert "connections: {'graded, 4 bit(s)': 18}; binary: False" in text
+    assert "(LeakyRelu) cannot be converted: train with ReLU" in text
+    assert re.search(r"^lava-fast +mIoU 0\.\d+  0 neuron-steps differ from int$", text, re.MULTILINE)
+    assert "\nint, graded: 0 of " in text
+    assert pictures(notebook) == 5
+
+
+@pytest.mark.slow
+def test_the_notebook_on_events_runs_and_learns_more_than_the_prior(execute):
+    notebook = execute("05_events.ipynb")
+    text = printed(notebook)
+    scores = {name: float(score) for name, score in re.findall(r"^(\w+)[ \w]* mIoU (0\.\d+)", text, re.MULTILINE)}
+    assert min(scores["binary"], scores["histogram"]) > scores["background"] + 0.05
+    assert "binary     2 values from 0 to 1.00: the network reads spikes" in text
+    for kind, population, macs in (("binary", "events0", "0"), ("histogram", "encoder0.image_lif", "82,944")):
+        assert f"{kind}: binary spikes only: True; the host hands over ['{population}']" in text
+        assert f"multiplications of the host per step: {macs}\n" in text
+    assert text.count("  int: 0 of ") == 2 and "  lava-fast: 0 of " in text
+    assert pictures(notebook) == 6
 
 
 @pytest.mark.slow
