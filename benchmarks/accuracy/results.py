@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.plan import PRIOR, Bar, Run, Study
-from benchmarks.accuracy.running import RUNS, prior
+from benchmarks.accuracy.running import ROOT, RUNS, prior
+from benchmarks.marks import fill
 from neuroseg.train import load_run
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "explanation" / "accuracy.md"
+BEGIN, END = "<!-- accuracy: made by `python -m benchmarks.accuracy` -->\n", "<!-- end of accuracy -->\n"
 JSON, TABLE = "accuracy.json", "accuracy.md"
 LONGEST_S = 30 * 60  # what a training may take on two cores
 UNITS = {"miou": "mIoU", "f1": "F1", "psnr_db": "PSNR (dB)"}
@@ -43,6 +46,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_text(json.dumps(content, indent=1) + "\n")
     (folder / TABLE).write_text(report(plan, content) + "\n")
+    if folder == RESULTS:
+        fill(PAGE, BEGIN, END, report(plan, content))
     return content
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.marks import fill
 from benchmarks.speed.measure import ROOT, Row, loaded
 
 SCHEMA_VERSION = 1
@@ -83,10 +84,7 @@ def write(content: Mapping[str, Any], folder: Path) -> None:
     (folder / JSON).write_text(json.dumps(content, indent=1) + "\n")
     (folder / TABLE).write_text(text(content))
     if folder == RESULTS:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
-        assert end, f"{PAGE.name} lacks its marks"
-        PAGE.write_text(f"{before}{BEGIN}\n{text(content)}\n{END}{after}", encoding="utf-8")
+        fill(PAGE, BEGIN, END, text(content))
 
 
 def text(content: Mapping[str, Any]) -> str:
