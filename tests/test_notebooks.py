@@ -90,6 +90,7 @@ def test_the_notebook_on_fit_and_map_runs_and_says_what_fits(execute):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # on a machine with other work
 def test_the_notebook_on_conversion_runs_and_only_one_threshold_with_a_hard_reset_deploys(execute):
     notebook = execute("04_conversion.ipynb")
     text = printed(notebook)
@@ -114,6 +115,7 @@ def test_the_notebook_on_conversion_runs_and_only_one_threshold_with_a_hard_rese
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # on a machine with other work
 def test_the_notebook_on_events_runs_and_learns_more_than_the_prior(execute):
     notebook = execute("05_events.ipynb")
     text = printed(notebook)
