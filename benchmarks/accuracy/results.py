@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.accuracy.plan import PRIOR, Bar, Run, Study
 from benchmarks.accuracy.running import ROOT, RUNS, prior
 from benchmarks.marks import fill
@@ -35,11 +37,11 @@ def write(
 ) -> dict[str, Any]:
     """Put a row in its place, judge the study's bars anew, write file and table."""
     content = read(folder)
-    here = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    here = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
     note = {"note": f"reduced: {plan[study].reduced}"} if plan[study].reduced else {}
     dated = {**row, **note, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **here}
     known = content["studies"].setdefault(study, {"score": plan[study].score, "runs": {}, "bars": []})
-    if any(PRIOR in end for bar in plan[study].bars for end in (bar.more, bar.less or "")):
+    if any(f"{name}.{PRIOR}" in (bar.more, bar.less) for bar in plan[study].bars):
         dated[PRIOR] = prior(load_run(RUNS / study / name)[0])
     known["runs"][name] = dated
     known["bars"] = judgements(plan[study], known["runs"])

@@ -23,7 +23,10 @@ from neuroseg.train.run_folder import WEIGHTS
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "accuracy"
 LOGS = ROOT / "benchmarks" / "results" / "accuracy"
-KEPT = ("miou", "pixel_accuracy", "foreground", "psnr_db", "ssim", "firing_rate", "samples", "split", "parameters")
+KEPT = (
+    *("miou", "miou_per_image", "pixel_accuracy", "foreground", "psnr_db", "ssim"),
+    *("arithmetic", "firing_rate", "samples", "split", "parameters"),
+)
 HISTORY = ("epochs", "best_epoch", "train_time_s")  # of a conversion: of its fine-tuning
 
 
@@ -39,10 +42,18 @@ def run_entry(study: str, name: str, run: Run, extra: tuple[str, ...] = ()) -> d
         _convert(RUNS / study / run.convert, run.flags, folder, log)
     else:
         assert run.eval is not None
-        return _row(run, *_evaluated(RUNS / study / run.eval, run.set))
+        source = RUNS / study / run.eval
+        return {**_row(run, *_evaluated(source, run.set)), **_weights(source)}
     metrics = json.loads((folder / "metrics.json").read_text())
     fine = metrics.get("conversion", {}).get("finetuning")
-    return {**_row(run, load_run(folder)[0], metrics), **({} if fine is None else {"finetuning": fine})}
+    row = {**_row(run, load_run(folder)[0], metrics), **_weights(folder)}
+    return row if fine is None else {**row, "finetuning": fine, "train_time_s": fine["train_time_s"]}
+
+
+def config_of(config: str, changes: tuple[str, ...]) -> dict[str, Any]:
+    """A training's config as it is now, changes and defaults in it (JSON-ready)."""
+    found: dict[str, Any] = load_config(config, changes).model_dump(mode="json")
+    return found
 
 
 def prior(config: Config) -> float:
@@ -97,6 +108,10 @@ def _evaluated(folder: Path, changes: tuple[str, ...]) -> tuple[Config, dict[str
     return config, evaluate(config, evaluation_task(config, model), "test")
 
 
+def _weights(folder: Path) -> dict[str, Any]:
+    return {"weights_sha256": sha256(folder / WEIGHTS)}
+
+
 def _row(run: Run, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
     kind = next(kind for kind in ("train", "convert", "eval") if getattr(run, kind) is not None)
     return {
@@ -104,6 +119,7 @@ def _row(run: Run, config: Config, metrics: dict[str, Any]) -> dict[str, Any]:
         "of": getattr(run, kind),
         "set": list(run.set),
         "flags": list(run.flags),
+        **({} if run.train is None else {"config": config_of(run.train, run.set)}),
         **({} if run.paper_row is None else {"paper_row": run.paper_row}),
         "seed": config.train.seed,
         "steps": config.model.steps,

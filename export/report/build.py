@@ -91,6 +91,7 @@ def build_report(
         "ranges": compiled.ranges,
         "warnings": [
             *mapped.summary["findings"],
+            *([energy.GRADED] if any(p.thresholds for p in graph.populations.values()) else []),
             *warnings(graph, placement, weight, delays["needs_programmable_neuron"]),
             *placement.warnings,
             *compiled.quantization.warnings,

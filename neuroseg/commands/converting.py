@@ -252,6 +252,7 @@ def finetuned(
     metrics = train_network(config, out, account=costs, start=model.state_dict(), restart=True)
     best = float(metrics[f"best_val_{task.best_by}"])
     fine = {"val_score": task.best_by, "start": start, "best": best, "kept": best > start}
+    fine["train_time_s"] = metrics["train_time_s"]
     facts = {**facts, "conversion": {**facts.get("conversion", {}), "finetuning": fine}}
     if best <= start:
         save_run(out, config, model, {**before, **facts})
