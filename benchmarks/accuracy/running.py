@@ -47,7 +47,13 @@ def run_entry(study: str, name: str, run: Run, extra: tuple[str, ...] = ()) -> d
     metrics = json.loads((folder / "metrics.json").read_text())
     fine = metrics.get("conversion", {}).get("finetuning")
     row = {**_row(run, load_run(folder)[0], metrics), **_weights(folder)}
-    return row if fine is None else {**row, "finetuning": fine, "train_time_s": fine["train_time_s"]}
+    if fine is None:
+        return row
+    return (
+        {**row, "finetuning": fine}
+        if fine["kept"]
+        else {**row, "finetuning": fine, "train_time_s": fine["train_time_s"]}
+    )
 
 
 def config_of(config: str, changes: tuple[str, ...]) -> dict[str, Any]:
