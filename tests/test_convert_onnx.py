@@ -3,8 +3,10 @@
 import warnings
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from export.errors import FileFormatError, UsageError
@@ -62,8 +64,9 @@ def exported(module, folder, images, train_norms=True):
         PlainUNet(pool=nn.MaxPool2d(2)),
         PlainUNet(norm=False, last=nn.Sigmoid()),
         Residual(),
+        nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.LogSoftmax(1)),
     ],
-    ids=["average", "maximum", "sigmoid", "sum"],
+    ids=["average", "maximum", "sigmoid", "sum and softmax", "log softmax"],
 )
 def test_our_reading_computes_what_onnxruntime_does(module, tmp_path):
     torch.manual_seed(0)
@@ -102,6 +105,60 @@ def test_what_has_no_counterpart_is_refused_by_its_node(module, says, tmp_path):
     path = exported(module, tmp_path, torch.rand(1, 1, 16, 16), train_norms=False)
     with pytest.raises(UsageError, match=says):
         read_onnx(path)
+
+
+def written(folder, *nodes):
+    """An ONNX file of nodes that read `image` and give `scores`; `weight` (2, 1, 1, 1) is a constant of the file."""
+    weight = numpy_helper.from_array(np.array([1.0, -2.0], np.float32).reshape(2, 1, 1, 1), "weight")
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in ("image", "scores")]
+    graph = helper.make_graph(list(nodes), "net", ports[:1], ports[1:], [weight])
+    path = folder / "written.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+CONV = helper.make_node("Conv", ["image", "weight"], ["scores"], name="head")
+
+
+@pytest.mark.parametrize(
+    "held", [{"value_float": 2.0}, {"value_floats": [0.5, 2.0]}, {"value_int": 2}, {"value_ints": [1, 2]}], ids=str
+)
+def test_constants_are_read_from_whichever_attribute_holds_them(held, tmp_path):
+    (value,) = held.values()
+    constant = helper.make_node("Constant", [], ["bias"], **held)
+    conv = helper.make_node("Conv", ["image", "weight", "bias"], ["scores"], name="head")
+    assert read_onnx(written(tmp_path, constant, conv)).tensors["head.bias"].tolist() == value
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        (
+            helper.make_node("Constant", [], ["word"], name="label", value_string=b"cat"),
+            r"node 'label' \(Constant\) holds value_string; write its numbers as a dense tensor",
+        ),
+        (
+            helper.make_node("MaxPool", ["image"], ["small"], name="line", kernel_shape=[2], strides=[2]),
+            r"node 'line' \(MaxPool\) has kernel_shape \(2,\) of 1 numbers; maps have two dimensions",
+        ),
+        (
+            helper.make_node("AveragePool", ["image"], ["small"], name="cube", kernel_shape=[2, 2, 2]),
+            r"node 'cube' \(AveragePool\) has kernel_shape \(2, 2, 2\) of 3 numbers",
+        ),
+        (
+            helper.make_node("AveragePool", ["image"], ["small"], name="odd", kernel_shape=[2, 2], pads=[1, 1]),
+            r"node 'odd' \(AveragePool\) has pads \(1, 1\) of 2 numbers",
+        ),
+        (
+            helper.make_node("Conv", ["image", "weight"], ["small"], name="step", strides=[2]),
+            r"node 'step' \(Conv\) has strides \(2,\) of 1 numbers",
+        ),
+    ],
+    ids=["string", "pool of a line", "pool of a volume", "pads of a line", "stride of a line"],
+)
+def test_numbers_of_other_dimensions_are_refused_by_their_node(node, says, tmp_path):
+    with pytest.raises(UsageError, match=says):
+        read_onnx(written(tmp_path, node, CONV))
 
 
 def test_a_damaged_file_is_refused(tmp_path):

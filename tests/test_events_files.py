@@ -63,7 +63,7 @@ def test_a_file_that_is_cut_short_is_refused(name: str, tmp_path: Path) -> None:
         (
             "a.aedat",
             b"#!AER-DAT2.0\r\n# AEChip: x.DVS128\r\n" + bytes(16),
-            "the chip 'DVS128'; addresses are known of DAVIS240",
+            "the chip 'DVS128'; addresses are known of DAVIS240 and DAVIS346. Convert it to AEDAT 4",
         ),
         ("a.aedat4", b"#!AER-DAT4.0\r\n" + bytes(64), "cannot be read as AEDAT 4"),
     ],
@@ -72,6 +72,15 @@ def test_a_foreign_file_is_refused_by_what_it_is(name: str, content: bytes, says
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says):
         read_recording(tmp_path / name)
+
+
+@pytest.mark.parametrize("edge", [0, 2, 3, 4])  # none said, falling, rising, pulse
+def test_external_triggers_of_a_davis_are_no_events_of_pixels(edge: int, tmp_path: Path) -> None:
+    events = random_events(50, (180, 240))
+    path = write_aedat2(tmp_path / "a.aedat", events, (180, 240))
+    trigger = (1 << 10 | edge).to_bytes(4, "big") + int(events["t"][-1]).to_bytes(4, "big")
+    path.write_bytes(path.read_bytes() + trigger)
+    assert np.array_equal(read_recording(path).events, events)
 
 
 def test_aedat3_counts_overflows_and_knows_sensors_by_their_source(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from neuroseg.config import Inputs
 from neuroseg.config.converted import IMAGE, ConvertedConfig, Layer
 from neuroseg.models.converted import Converted
 
-Last = Literal["none", "sigmoid", "softmax"]
+Last = Literal["none", "sigmoid", "softmax", "log_softmax"]
 
 
 @dataclass(frozen=True, eq=False)

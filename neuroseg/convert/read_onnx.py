@@ -15,7 +15,8 @@ from export.errors import FileFormatError, UsageError
 from neuroseg.config.converted import IMAGE
 from neuroseg.convert.ann import Ann, Builder, Last, network
 
-LASTS: dict[str, Last] = {"Sigmoid": "sigmoid", "Softmax": "softmax", "LogSoftmax": "softmax"}
+LASTS: dict[str, Last] = {"Sigmoid": "sigmoid", "Softmax": "softmax", "LogSoftmax": "log_softmax"}
+NUMBERS = ("value_float", "value_floats", "value_int", "value_ints")  # attributes of a Constant
 AS_IT_IS = ("Identity", "Dropout")
 WAYS_OUT = {
     "Resize": "up-sample by a transposed convolution",
@@ -78,7 +79,9 @@ def _behind(last: Last, scores: Tensor) -> Tensor:
     """What the original gives."""
     if last == "sigmoid":
         return torch.sigmoid(scores)
-    return torch.softmax(scores, 1) if last == "softmax" else scores
+    if last == "softmax":
+        return torch.softmax(scores, 1)
+    return torch.log_softmax(scores, 1) if last == "log_softmax" else scores
 
 
 class _Reader:
@@ -111,13 +114,13 @@ class _Reader:
         return self.builder.finish(self.values[output], last)
 
     def _visit(self, node: Any) -> None:
-        from onnx import helper, numpy_helper
+        from onnx import helper
 
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Constant":
-            self.constants[node.output[0]] = numpy_helper.to_array(settings["value"])
-            return
         what = f"node '{node.name or node.output[0]}' ({node.op_type})"
+        if node.op_type == "Constant":
+            self.constants[node.output[0]] = _constant(what, settings)
+            return
         given = [self.values[name] for name in node.input if name in self.values]
         if any(name in self.lasts for name in node.input):
             raise UsageError(f"{what} follows a sigmoid or softmax, which only the end of a network may have")
@@ -177,15 +180,15 @@ class _Reader:
         bias = self._tensor(what, node.input[2]) if len(node.input) > 2 and node.input[2] else None
         transposed = node.op_type == "ConvTranspose"
         geometry = {
-            "stride": _pair(s.get("strides")),
+            "stride": _pair(what, s, "strides"),
             "padding": _padding(what, s),
-            "dilation": _pair(s.get("dilations")),
+            "dilation": _pair(what, s, "dilations"),
             "groups": int(s.get("group", 1)),
         }
         if transposed:
             if s.get("output_shape"):
                 raise UsageError(f"{what} has an output_shape; use pads and output_padding")
-            geometry["output_padding"] = _pair(s.get("output_padding"), 0)
+            geometry["output_padding"] = _pair(what, s, "output_padding", 0)
         op = "conv_transpose" if transposed else "conv"
         return self.builder.add_weighted(self._name(node), op, given[0], weight, bias, **geometry)
 
@@ -198,9 +201,9 @@ class _Reader:
         return given[0]
 
     def _pool(self, what: str, node: Any, given: list[str], s: dict[str, Any]) -> str:
-        kernel, stride, padding = _pair(s["kernel_shape"]), _pair(s.get("strides")), _padding(what, s)
+        kernel, stride, padding = _pair(what, s, "kernel_shape"), _pair(what, s, "strides"), _padding(what, s)
         average = node.op_type == "AveragePool"
-        if s.get("ceil_mode") or _pair(s.get("dilations")) != (1, 1):
+        if s.get("ceil_mode") or _pair(what, s, "dilations") != (1, 1):
             raise UsageError(f"{what} has ceil_mode or dilations; use windows that tile the map")
         if average and padding != (0, 0) and not s.get("count_include_pad"):
             raise UsageError(
@@ -224,14 +227,36 @@ class _Reader:
         return self.builder.add(self._name(node), "add", tuple(given))
 
 
-def _pair(values: Any, default: int = 1) -> tuple[int, int]:
-    return (default, default) if not values else (int(values[0]), int(values[1]))
+def _constant(what: str, settings: dict[str, Any]) -> Any:
+    """The numbers of a Constant, whichever attribute holds them."""
+    from onnx import numpy_helper
+
+    if "value" in settings:
+        return numpy_helper.to_array(settings["value"])
+    for name in NUMBERS:
+        if name in settings:
+            return np.asarray(settings[name])
+    raise UsageError(
+        f"{what} holds {' and '.join(sorted(settings)) or 'nothing'}; write its numbers as a dense tensor, 'value'"
+    )
+
+
+def _pair(what: str, s: dict[str, Any], name: str, default: int = 1) -> tuple[int, int]:
+    values = s.get(name) or (default, default)
+    if len(values) != 2:
+        raise UsageError(f"{what} has {name} {tuple(values)} of {len(values)} numbers; maps have two dimensions")
+    return int(values[0]), int(values[1])
 
 
 def _padding(what: str, s: dict[str, Any]) -> tuple[int, int]:
     if s.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise UsageError(f"{what} pads by auto_pad={s['auto_pad'].decode()}; write explicit pads")
-    top, left, bottom, right = s.get("pads") or (0, 0, 0, 0)
+    pads = tuple(s.get("pads") or (0, 0, 0, 0))
+    if len(pads) != 4:
+        raise UsageError(
+            f"{what} has pads {pads} of {len(pads)} numbers; maps have two dimensions, which are four pads"
+        )
+    top, left, bottom, right = pads
     if (top, left) != (bottom, right):
         raise UsageError(f"{what} pads {top},{left} before and {bottom},{right} behind; only equal pads convert")
     return int(top), int(left)

@@ -167,7 +167,8 @@ def _aedat(path: Path) -> tuple[Events, Size | None]:
 
 
 def _aedat2(path: Path) -> tuple[Events, Size]:
-    """Records (address, time), big-endian. Bit 31 of the address: no contrast event, but a frame or a motion sample.
+    """Records (address, time), big-endian. Bit 31 of the address: no contrast event, but a frame or a motion sample. Bit 10:
+    no pixel, but an external trigger (jAER's DavisChip, EXTERNAL_INPUT_EVENT_ADDR).
 
     x is bits 12-21 and y bits 22-30, both counted from the far corner as jAER does; polarity is bit 11.
     """
@@ -178,7 +179,7 @@ def _aedat2(path: Path) -> tuple[Events, Size]:
     if (path.stat().st_size - start) % _RECORD:
         raise _cut(path, f"{path.stat().st_size - start} bytes of records", f"whole records of {_RECORD} bytes")
     records = get_aer_events_from_file(str(path), version, start)
-    records = records[records["address"] >> 31 == 0]
+    records = records[records["address"] & (1 << 31 | 1 << 10) == 0]
     address = records["address"].astype(np.int64)
     x, y = width - 1 - (address >> 12 & 0x3FF), height - 1 - (address >> 22 & 0x1FF)
     return make_events(records["timeStamp"], x, y, address >> 11 & 1), (height, width)
@@ -191,7 +192,9 @@ def _davis_size(path: Path, start: int) -> Size:
     for known, size in _DAVIS.items():
         if chip.upper().startswith(known):
             return size
-    raise DataError(f"'{path}' names the chip '{chip}'; addresses are known of {' and '.join(_DAVIS)}.")
+    raise DataError(
+        f"'{path}' names the chip '{chip}'; addresses are known of {' and '.join(_DAVIS)}. Convert it to AEDAT 4."
+    )
 
 
 def _aedat4(path: Path) -> tuple[Events, Size]:
