@@ -31,8 +31,10 @@ def energy_row(row: Row, ours: NetworkSize | None, still: bool) -> dict[str, obj
 
     deviation_percent     of the energy from our operations, from the printed one
     own_deviation_percent of the energy from the printed operations, from the printed one: their arithmetic
+    own_borrows_host_macs multiply-accumulates of our first layer in their arithmetic, since no paper prints them; 0: none
     consistent            whether their arithmetic gives what they print, within the row's bar; null: cannot be computed
-    met                   whether ours does; null where theirs is not consistent, or the network is not ours
+    ours_j                null where the network is not ours, and where spikes are printed instead of a rate: ours would be theirs
+    met                   whether ours meets the printed one; null where theirs is not consistent, or ours is null
     """
     if row.printed.energy_mj is None:
         return None
@@ -46,6 +48,7 @@ def energy_row(row: Row, ours: NetworkSize | None, still: bool) -> dict[str, obj
         "theirs_j": theirs,
         "own_arithmetic_j": own,
         "own_deviation_percent": own_deviation,
+        "own_borrows_host_macs": 0 if own is None else _borrowed(row, ours),
         "consistent": consistent,
         "ours_j": from_ours,
         "deviation_percent": deviation,
@@ -84,11 +87,14 @@ def _own(row: Row, ours: NetworkSize | None, still: bool) -> float | None:
 
 
 def _from_ours(row: Row, ours: NetworkSize | None, still: bool) -> float | None:
-    if ours is None:
-        return None
-    if row.printed.spikes_and_first_layer_g is not None:
-        return _spikes_and_first_layer(row, ours)
+    if ours is None or row.printed.spikes_and_first_layer_g is not None:
+        return None  # printed spikes are no rate that could be set against our operations
     return _energy(row, counted(row, ours), ours, still)
+
+
+def _borrowed(row: Row, ours: NetworkSize | None) -> int:
+    """Multiply-accumulates of our host that a spiking row's energy counts."""
+    return 0 if ours is None or row.kind == "ann" or row.first_layer == "ac" else ours.host_macs
 
 
 def counted(row: Row, ours: NetworkSize) -> float:
@@ -101,8 +107,7 @@ def _energy(row: Row, macs: float, ours: NetworkSize | None, still: bool) -> flo
         return operations_energy(0, macs, paper_joules())
     if row.kind == "hybrid" or row.printed.firing_rate is None or row.steps is None:
         return None
-    host = 0 if ours is None or row.first_layer == "ac" else ours.host_macs
-    trained = Trained(row.steps, macs, host, row.printed.firing_rate)
+    trained = Trained(row.steps, macs, _borrowed(row, ours), row.printed.firing_rate)
     return spiking_energy(trained, paper_joules(), 1 if still else row.steps)
 
 

@@ -84,7 +84,8 @@ class Row(Section):
                      ac, as accumulations at the network's firing rate, as if it read spikes
     up_convolutions  count a 3x3 convolution behind an up-sampling for each of our 2x2 transposed ones
     cause      why ours deviates, as far as it is known
-    contradictions   quantity -> why the printed one is not to be met: it contradicts the paper itself, or cannot be computed
+    contradictions   quantity -> why the printed one is not to be met: it contradicts the paper itself, or cannot be computed.
+               {macs:+.1f} in it is by how many per cent ours deviates, {macs_bar:.0f} the bar; {parameters...} likewise
     """
 
     id: str
@@ -130,6 +131,13 @@ class Row(Section):
         }
         notes = [note for note, holds in ways.items() if holds]
         return (*notes, *([] if self.size is None else [f"ours at {self.size[0]}x{self.size[1]}"]))
+
+    @property
+    def by_the_common_rule(self) -> Row | None:
+        """The row without the switches that it alone has (`first_layer`, `up_convolutions`); None if it has none."""
+        if self.first_layer == "mac" and not self.up_convolutions:
+            return None
+        return self.model_copy(update={"first_layer": "mac", "up_convolutions": False})
 
     @property
     def macs(self) -> float | None:

@@ -55,8 +55,7 @@ def tables(results: Path | None = None) -> dict[str, Any]:
     for paper in papers:
         for row in paper.rows:
             ours = _ours(paper, row)
-            still = paper.settings[row.data].kind == "image"
-            energies.append(energy_row(row, None if ours is None else ours.size, still))
+            energies.append(energy_row(row, None if ours is None else ours.size, _still(paper, row)))
             gains.append(gain_row(row))
         content.append(_paper(paper, measured))
     energy = [row for row in energies if row is not None]
@@ -88,9 +87,14 @@ def _sizes(section: ModelSection, outputs: int, inputs: Inputs, size: Size) -> O
     return Ours(parameter_count(whole), network_size(model, inputs.shape(size, 1)))
 
 
+def _still(paper: Paper, row: Row) -> bool:
+    """Whether the network looks at an image, the same at every step."""
+    return paper.settings[row.data].kind == "image"
+
+
 def _paper(paper: Paper, measured: dict[str, list[Measurement]]) -> dict[str, Any]:
     def listed(table: Table) -> dict[str, Any]:
-        rows = [_row(row, _ours(paper, row), measured.get(row.id, [])) for row in table.rows]
+        rows = [_row(paper, row, measured.get(row.id, [])) for row in table.rows]
         return {"table": table.table, "caption": table.caption, "rows": rows}
 
     return {
@@ -102,7 +106,8 @@ def _paper(paper: Paper, measured: dict[str, list[Measurement]]) -> dict[str, An
     }
 
 
-def _row(row: Row, ours: Ours | None, measured: list[Measurement]) -> dict[str, Any]:
+def _row(paper: Paper, row: Row, measured: list[Measurement]) -> dict[str, Any]:
+    ours = _ours(paper, row)
     theirs = {"parameters": row.parameters, "macs": row.macs}
     found = {} if ours is None else {"parameters": ours.parameters, "macs": counted(row, ours.size)}
     deviation = {key: _percent(found.get(key), value) for key, value in theirs.items()}
@@ -118,13 +123,32 @@ def _row(row: Row, ours: Ours | None, measured: list[Measurement]) -> dict[str, 
         "theirs": {"parameters": row.parameters, "macs_per_step": row.macs},
         "ours": None if ours is None else _sizes_json(row, ours),
         "counted_as": list(row.counted_as),
+        "by_the_common_rule": None if ours is None else _by_the_common_rule(row, ours, _still(paper, row)),
         "measured": measured,
         "deviation_percent": deviation,
         "bar_percent": bars,
         "met": {key: _met(row, key, value, bars[key]) for key, value in deviation.items()},
-        "contradictions": dict(row.contradictions),
+        "contradictions": {key: _filled(text, deviation, bars) for key, text in row.contradictions.items()},
         "cause": row.cause,
     }
+
+
+def _by_the_common_rule(row: Row, ours: Ours, still: bool) -> dict[str, Any] | None:
+    """By how many per cent a row with switches of its own would deviate without them; None for the others."""
+    common = row.by_the_common_rule
+    if common is None:
+        return None
+    energy = energy_row(common, ours.size, still) or {}
+    return {
+        "macs_percent": _percent(counted(common, ours.size), row.macs),
+        "energy_percent": energy.get("deviation_percent"),
+        "energy_from_their_numbers_percent": energy.get("own_deviation_percent"),
+    }
+
+
+def _filled(text: str, deviation: dict[str, float | None], bars: dict[str, float]) -> str:
+    """The text with the deviations and bars that it asks for, in per cent."""
+    return text.format(**deviation, **{f"{key}_bar": bar for key, bar in bars.items()})
 
 
 def _sizes_json(row: Row, ours: Ours) -> dict[str, Any]:
@@ -158,13 +182,22 @@ def show_tables(content: dict[str, Any]) -> None:
                 _show_table(table)
     _show_measured(content)
     _show_energies(content)
-    counted_as = ((row["id"], note) for row in _rows(content["papers"]) for note in row["counted_as"])
+    counted_as = ((row["id"], note) for row in _rows(content["papers"]) for note in _ways(row))
     _show_reasons("rows that are counted in their own way", _grouped(counted_as), "way")
     _show_reasons("why ours deviates", _reasons(content, lambda row: row["cause"] if _deviates(row) else None))
     for quantity in ("parameters", "macs", "energy"):
         wrong = _reasons(content, lambda row, q=quantity: row["contradictions"].get(q))  # type: ignore[misc]
         _show_reasons(f"printed {quantity} that cannot be met", wrong)
     say(f"outside their bars: {', '.join(content['not_met']) or 'none'}")
+
+
+def _ways(row: dict[str, Any]) -> list[str]:
+    """In which ways a row is counted; last, what the common rule would give where it has switches of its own."""
+    common = row["by_the_common_rule"]
+    if common is None:
+        return list(row["counted_as"])
+    told = f"operations {_signed(common['macs_percent'])} %, energy {_signed(common['energy_percent'])} %"
+    return [*row["counted_as"], f"by the rule of the other rows ours would deviate: {told}"]
 
 
 def _show_table(table: dict[str, Any]) -> None:
@@ -227,7 +260,7 @@ def _told(found: Measurement) -> str:
 
 
 def _show_energies(content: dict[str, Any]) -> None:
-    columns = ("row", "printed mJ", "their numbers", "%", "our operations", "%", "")
+    columns = ("row", "printed mJ", "their numbers (host: ours)", "%", "our operations", "%", "")
     rows = []
     for row in content["energy"]:
         verdict = "contradicts itself" if row["consistent"] is False else {False: "!", True: "", None: ""}[row["met"]]
@@ -242,7 +275,8 @@ def _show_energies(content: dict[str, Any]) -> None:
                 verdict,
             )
         )
-    show("Energy per image: printed, from their numbers, from our operations at their firing rate", columns, rows)
+    title = "Energy per image: printed; from their numbers and our host's MACs; from our operations at their rate"
+    show(title, columns, rows)
     gains = [
         (r["id"], r["theirs"], r["implied_spikes_per_neuron"], r["implied_firing_rate"])
         for r in content["energy_gains"]
