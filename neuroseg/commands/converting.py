@@ -15,6 +15,7 @@ from export.errors import UsageError
 from export.files import sha256
 from neuroseg.commands.console import say, show
 from neuroseg.commands.costs import costs
+from neuroseg.commands.study import score_of
 from neuroseg.config import Config, load_config
 from neuroseg.config.converted import ConvertedConfig, Origin
 from neuroseg.convert import Ann, activation_scales, network, normalised, read_module, read_onnx, verify_onnx
@@ -248,10 +249,11 @@ def finetuned(
     out     the RUN that is written, with whichever of the two networks is kept
     """
     task = task_of(config, model.eval())
-    start = float(evaluate(config, task, "val")[task.best_by])
+    score, _ = score_of(config)
+    start = float(evaluate(config, task, "val")[score])
     metrics = train_network(config, out, account=costs, start=model.state_dict(), restart=True)
     best = float(metrics[f"best_val_{task.best_by}"])
-    fine = {"val_score": task.best_by, "start": start, "best": best, "kept": best > start}
+    fine = {"val_score": score, "start": start, "best": best, "kept": best > start}
     fine["train_time_s"] = metrics["train_time_s"]
     facts = {**facts, "conversion": {**facts.get("conversion", {}), "finetuning": fine}}
     if best <= start:
