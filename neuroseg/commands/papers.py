@@ -77,6 +77,7 @@ class Row(Section):
     kind       ann, snn or hybrid
     steps      T of a spiking network
     halved     the printed GFLOPs are half of the multiply-accumulates
+    doubled    they are two for each multiply-accumulate; all_steps: over all T steps. Only `cause` says so, no paper
     model      the `model` section of a config of ours that the row means; null: the network is not one of ours. Of a network
                that was converted (`kind` is snn, `model.neuron` relu) it is the ANN's
     size       of the input, where the paper's does not divide as our network needs
@@ -94,6 +95,8 @@ class Row(Section):
     kind: Literal["ann", "snn", "hybrid"]
     steps: Count | None = None
     halved: bool = False
+    doubled: bool = False
+    all_steps: bool = False
     printed: Printed
     model: dict[str, Any] | None = None
     size: Size | None = None
@@ -124,6 +127,8 @@ class Row(Section):
         """In words, where the row counts otherwise than others: operations, energy, size of the input."""
         ways = {
             "the printed GFLOPs are half of the operations": self.halved,
+            "the printed GFLOPs are two for each multiply-accumulate": self.doubled,
+            "the printed GFLOPs are over all steps": self.all_steps,
             "energy: the first layer counts as accumulations, though it reads real numbers": self.first_layer == "ac",
             "operations: a 3x3 convolution behind an up-sampling stands for each transposed one of ours": self.up_convolutions,
             "energy: spikes and the first layer's multiply-accumulates, once": self.printed.spikes_and_first_layer_g
@@ -134,15 +139,19 @@ class Row(Section):
 
     @property
     def by_the_common_rule(self) -> Row | None:
-        """The row without the switches that it alone has (`first_layer`, `up_convolutions`); None if it has none."""
-        if self.first_layer == "mac" and not self.up_convolutions:
+        """The row without the switches that it alone has; None if it has none. The size of the input stays."""
+        common = {"first_layer": "mac", "up_convolutions": False, "doubled": False, "all_steps": False}
+        if all(getattr(self, key) == value for key, value in common.items()):
             return None
-        return self.model_copy(update={"first_layer": "mac", "up_convolutions": False})
+        return self.model_copy(update=common)
 
     @property
     def macs(self) -> float | None:
         """Multiply-accumulates per image and time step that the printed GFLOPs stand for."""
-        return None if self.printed.gflops is None else self.printed.gflops * (2e9 if self.halved else 1e9)
+        if self.printed.gflops is None:
+            return None
+        per_flop = (2.0 if self.halved else 1.0) * (0.5 if self.doubled else 1.0)
+        return self.printed.gflops * 1e9 * per_flop / ((self.steps or 1) if self.all_steps else 1)
 
 
 class Table(Section):

@@ -140,7 +140,7 @@ def _by_the_common_rule(row: Row, ours: Ours, still: bool) -> dict[str, Any] | N
         return None
     energy = energy_row(common, ours.size, still) or {}
     return {
-        "macs_percent": _percent(counted(common, ours.size), row.macs),
+        "macs_percent": _percent(counted(common, ours.size), common.macs),
         "energy_percent": energy.get("deviation_percent"),
         "energy_from_their_numbers_percent": energy.get("own_deviation_percent"),
     }
