@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from benchmarks.accuracy.plan import Run
 from export.files import sha256
 from neuroseg.commands.training import evaluation_task
-from neuroseg.config import Config, dump_config, load_config
+from neuroseg.config import Config, load_config
 from neuroseg.metrics import SegmentationScores
 from neuroseg.train import dataset, evaluate, load_run
 from neuroseg.train.run_folder import WEIGHTS
@@ -62,6 +63,14 @@ def config_of(config: str, changes: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+def without_new_keys(now: Any, then: Mapping[str, Any]) -> dict[str, Any]:
+    """What `now` has of the keys that it had then: a key that came to the schema later changes nothing."""
+    return {
+        key: without_new_keys(now.get(key), value) if isinstance(value, dict) else now.get(key)
+        for key, value in then.items()
+    }
+
+
 def prior(config: Config) -> float:
     """mIoU, over all classes, of calling every pixel of the test split the class that is most frequent there."""
     items = dataset(config, "test")
@@ -74,7 +83,7 @@ def prior(config: Config) -> float:
 
 
 def _train(config: str, changes: tuple[str, ...], folder: Path, log: Path) -> None:
-    made = {"config": dump_config(load_config(config, changes))}
+    made = {"config": config_of(config, changes)}
     if _is_there(folder, made):
         return
     resume = ["--resume"] if (folder / "checkpoints" / "last.ckpt").is_file() else []
@@ -97,7 +106,8 @@ def _is_there(folder: Path, made: dict[str, Any]) -> bool:
     note = folder.with_suffix(".json")
     if not note.is_file():
         return False
-    if json.loads(note.read_text()) != made:
+    before = json.loads(note.read_text())
+    if without_new_keys(made, before) != before:
         sys.exit(
             f"'{folder}' was made by other settings than the plan has now: delete it and {note.name}, or move them away"
         )

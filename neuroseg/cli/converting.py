@@ -16,6 +16,9 @@ Source = Annotated[Path, typer.Argument(metavar="RUN_OR_ONNX", help="Folder of a
 @app.command(epilog="Example: neuroseg convert runs/unet --neuron if --reset hard --steps 50 --out runs/unet-if")
 def convert(
     source: Source,
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to data and training of its config.")
+    ] = None,
     out: Out = Path("runs/converted"),
     neuron: Annotated[str, typer.Option(help="if: one threshold, binary; mt: several, graded.")] = "if",
     normalise: Annotated[str, typer.Option(help="layer, channel or connection.")] = "connection",
@@ -37,7 +40,7 @@ def convert(
     from neuroseg.commands.converting import convert as convert_source
 
     ask = Conversion(neuron, normalise, reset, steps, calibrate, percentile, match=match)
-    result = convert_source(source, out, ask, data=data, finetune=finetune, lr=lr)
+    result = convert_source(source, out, ask, data=data, changes=changes or (), finetune=finetune, lr=lr)
     if json:
         put_json(result)
     else:

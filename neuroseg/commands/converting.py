@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from export.files import sha256
 from neuroseg.commands.console import say, show
 from neuroseg.commands.costs import costs
 from neuroseg.commands.study import score_of
-from neuroseg.config import Config, load_config
+from neuroseg.config import Config, dump_config, load_config
 from neuroseg.config.converted import ConvertedConfig, Origin
 from neuroseg.convert import Ann, activation_scales, network, normalised, read_module, read_onnx, verify_onnx
 from neuroseg.convert.ann import with_classes
@@ -108,21 +109,37 @@ class Source:
         return _without_integers(self.config, model)
 
 
-def read_source(path: Path, data: str | None = None) -> Source:
-    """The ANN of a RUN folder, or of an ONNX file, whose images `data` (a config: file or name) says."""
+def read_source(path: Path, data: str | None = None, changes: Sequence[str] = ()) -> Source:
+    """The ANN of a RUN folder, or of an ONNX file, whose images `data` (a config: file or name) says.
+
+    changes  KEY=VALUE of the config: of its data, and of how it is fine-tuned. UsageError for one of the network
+    """
     if path.suffix == ONNX:
         if data is None:
             raise UsageError(
                 f"'{path}' does not say what images it reads; name a config whose data section does: --data unet-drive"
             )
-        config = load_config(data)
+        config = load_config(data, changes)
         ann = read_onnx(path)
         verify_onnx(path, ann, next(iter(calibration_images(config, 1))))
         return _checked(Source(with_classes(ann), config, "onnx", path.name, sha256(path)))
     config, model = load_run(path)
     if data is not None:
         config = config.model_copy(update={"data": load_config(data).data})
+    config = _changed(config, changes)
     return _checked(Source(read_module(model), config, "run", config.name, sha256(path / WEIGHTS)))
+
+
+def _changed(config: Config, changes: Sequence[str]) -> Config:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(dump_config(config), encoding="utf-8")
+        changed = load_config(file, changes)
+    if changed.model != config.model:
+        raise UsageError(
+            f"{' '.join(changes)}: the network is trained, its model.* cannot be changed; data.* and train.* can"
+        )
+    return changed
 
 
 def _checked(source: Source) -> Source:
@@ -200,6 +217,7 @@ def convert(
     ask: Conversion,
     *,
     data: str | None = None,
+    changes: Sequence[str] = (),
     finetune: int = 0,
     lr: float = FINE_TUNE_LR,
     batch_size: int | None = None,
@@ -208,12 +226,13 @@ def convert(
     """Convert, measure ANN and spiking network, write the RUN; returns scores of both (JSON-ready).
 
     data      config whose data section tells the images; needed for ONNX
+    changes   KEY=VALUE of data and training, such as data.val_pictures=12
     finetune  epochs on accumulated spiking flow (`neuroseg.models.converted`); the best by validation is kept, and that is the
               converted network itself where no epoch is above it (`finetuned` is then None, and a warning says so)
     lr        Adam's in these epochs, constant
     """
     check_outside(out)
-    source = read_source(path, data)
+    source = read_source(path, data, changes)
     prepare_run(out)
     config, model = converted(source, ask)
     ann = measured(source.plain, network(source.ann), split)
@@ -261,7 +280,7 @@ def finetuned(
         return None
     _, tuned = load_run(out)
     save_run(out, config, tuned, {**metrics, **facts})
-    return measured(config, tuned, split)
+    return metrics if split == metrics["split"] else measured(config, tuned, split)
 
 
 def warnings_of(ann: Ann) -> list[str]:

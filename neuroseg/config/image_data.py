@@ -181,6 +181,7 @@ class DenoiseConfig(DataSection):
 
     train_root   folder of pictures that training patches are drawn from, or several folders
     val_root     folder of the pictures that choose the epoch
+    val_pictures so many of them, spread over the names; null: all
     test_root    folder of the pictures that are scored: bsd68, set12, cbsd68. Relative folders are looked up in
                  $NEUROSEG_DATA, then in the current folder
     colour       three channels; else one: colour files become their luma
@@ -198,6 +199,7 @@ class DenoiseConfig(DataSection):
     name: Literal["denoise"]
     train_root: str | tuple[str, ...] = "train400"
     val_root: str = "set12"
+    val_pictures: Count | None = None
     test_root: str = "bsd68"
     colour: bool = False
     sigma: Sigma = 25.0

@@ -142,20 +142,35 @@ class NoisyPictures(Denoising):
     sigma   standard deviation of the noise in grey levels of 255
     tiles   None: whole pictures, of whatever size. (H, W): all tiles of this size that fit, in reading order, one item each; a
             rest at the right and at the bottom is left out. Noise is that of the whole picture
+    most    so many pictures, spread over their names; None: all. DataError if there are fewer
     """
 
     def __init__(
-        self, folders: Sequence[Path], sigma: float, *, colour: bool = False, tiles: Size | None = None, seed: int = 0
+        self,
+        folders: Sequence[Path],
+        sigma: float,
+        *,
+        colour: bool = False,
+        tiles: Size | None = None,
+        most: int | None = None,
+        seed: int = 0,
     ) -> None:
         """Check every file but for its pixels."""
         self.pictures = CleanPictures(folders, colour, least=tiles)
         self.sigma, self.size, self.seed = sigma, tiles, seed
-        self.places = [place for i, size in enumerate(self.pictures.sizes) for place in _places(i, size, tiles)]
+        count = len(self.pictures.sizes)
+        if most is not None and most > count:
+            raise DataError(
+                f"val_pictures = {most}, but there are {count} pictures in '{folders[0]}'; write {count} or less"
+            )
+        chosen = range(count) if most is None else [i * count // most for i in range(most)]
+        self.chosen_sizes = [self.pictures.sizes[i] for i in chosen]
+        self.places = [place for i in chosen for place in _places(i, self.pictures.sizes[i], tiles)]
 
     @property
     def sizes_vary(self) -> bool:
         """Whether pictures are of several sizes, so that items cannot be stacked."""
-        return self.size is None and len(set(self.pictures.sizes)) > 1
+        return self.size is None and len(set(self.chosen_sizes)) > 1
 
     def __len__(self) -> int:
         """Number of pictures, or of tiles."""

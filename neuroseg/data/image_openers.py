@@ -117,7 +117,8 @@ def open_denoise(config: DenoiseConfig, ask: Ask) -> NoisyPatches | NoisyPicture
     chosen = {"train": roots, "val": (config.val_root,), "test": (config.test_root,)}[ask.split]
     folders = [data_folder(root) for root in chosen]
     tiles = config.size if config.tiles else None
-    return NoisyPictures(folders, config.sigma, colour=config.colour, tiles=tiles, seed=config.seed)
+    most = config.val_pictures if ask.split == "val" else None
+    return NoisyPictures(folders, config.sigma, colour=config.colour, tiles=tiles, most=most, seed=config.seed)
 
 
 def _files_or_resized(config: PatchSection, augment: AugmentConfig | None, ask: Ask) -> dict[str, Any]:
