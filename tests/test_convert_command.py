@@ -141,6 +141,13 @@ def test_the_study_of_thresholds_goes_on_where_it_stopped(run, tmp_path):
     assert (tmp_path / "thresholds.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_data_and_training_can_be_changed_and_the_network_cannot(run, tmp_path):
+    told = convert(run, tmp_path / "out", Conversion(steps=2, calibrate=4), changes=("data.test_samples=2",))
+    assert told["converted"]["samples"] == 2
+    with pytest.raises(UsageError, match=r"model.neuron=lif: the network is trained.*data\.\* and train\.\* can"):
+        read_source(run, changes=("model.steps=2", "model.neuron=lif"))
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

@@ -94,6 +94,17 @@ def test_tiles_are_parts_of_the_whole_noisy_pictures(grey):
     assert same(tiles[6], tuple(values[:, :16, :16] for values in whole[1]))
 
 
+def test_the_epoch_may_be_chosen_on_some_of_the_pictures(grey):
+    whole, some = NoisyPictures([grey], 25.0), NoisyPictures([grey], 25.0, most=2)
+    assert len(some) == 2 and same(some[0], whole[0]) and same(some[1], whole[1])
+    one = NoisyPictures([grey], 25.0, most=1)
+    assert len(one) == 1 and not one.sizes_vary
+    with pytest.raises(DataError, match="val_pictures = 4, but there are 3 pictures.*write 3 or less"):
+        NoisyPictures([grey], 25.0, most=4)
+    section = config(train_root=str(grey), val_root=str(grey), test_root=str(grey), size=[16, 16], val_pictures=2)
+    assert len(open_split(section, Ask("val"))) == 2 and len(open_split(section, Ask("test"))) == 3
+
+
 def test_colour_pictures_keep_their_channels_or_become_luma(colour):
     data = NoisyPictures([colour], 0.0, colour=True)
     assert data.classes == 3 and data.class_names == ("red", "green", "blue")
