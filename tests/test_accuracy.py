@@ -124,3 +124,47 @@ def test_a_run_is_trained_scored_and_kept(tmp_path, monkeypatch):
     other = Run(train="mfs-tiny", set=(*run.set, "train.lr=1e-4"))
     with pytest.raises(SystemExit, match="made by other settings.*delete it"):
         running.run_entry("s", "tiny", other)
+
+
+CONTENT = results.read()["studies"]
+NOT_YET_MEASURED = {
+    "converted and fine-tuned within 0.7 dB of the ANN on Set12",
+    "converted and fine-tuned within 0.7 dB of the ANN on CBSD68",
+    "synthetic events, above calling everything background",
+    "N-MNIST, above calling everything background",
+}
+
+
+def test_the_results_are_of_the_plan_as_it_is():
+    for study, known in CONTENT.items():
+        assert known["runs"].keys() <= PLAN[study].runs.keys()
+        for name, row in known["runs"].items():
+            run = PLAN[study].runs[name]
+            made = (getattr(run, row["kind"]), list(run.set), list(run.flags), run.paper_row)
+            assert (row["of"], row["set"], row["flags"], row.get("paper_row")) == made, f"{study}/{name}"
+            if run.train:
+                now = running.config_of(run.train, run.set)
+                assert running.without_new_keys(now, row["config"]) == row["config"], (
+                    f"{study}/{name}: its config is another now"
+                )
+
+
+def test_tables_and_logs_are_those_of_the_results():
+    report = results.report(PLAN, results.read())
+    assert report in results.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.accuracy"
+    assert (results.RESULTS / results.TABLE).read_text() == f"{report}\n"
+    for study, known in CONTENT.items():
+        assert known["bars"] == results.judgements(PLAN[study], known["runs"])
+        for name, row in known["runs"].items():
+            log = running.LOGS / f"{study}.{name}.log"
+            assert row["kind"] == "eval" or log.read_text().startswith(f"$ neuroseg {row['kind']} "), log
+
+
+def test_every_bar_is_met_or_named_as_not_yet_measured():
+    bars = [
+        bar for name, study in PLAN.items() for bar in results.judgements(study, CONTENT.get(name, {}).get("runs", {}))
+    ]
+    assert len(bars) > 15
+    asked = [bar for bar in bars if bar["bar"] is not None and bar["name"] != "longest training, in minutes"]
+    assert {bar["name"] for bar in asked if bar["met"] is None} == NOT_YET_MEASURED
+    assert [bar["name"] for bar in bars if bar["met"] is False] == []

@@ -16,7 +16,7 @@ from PIL import Image
 from export.errors import UsageError
 from neuroseg.commands import study_timesteps
 from neuroseg.commands.spike_counts import accumulations, counting, synops_per_sample
-from neuroseg.commands.study_noise import noise, relative_drop
+from neuroseg.commands.study_noise import clipping, noise, relative_drop
 from neuroseg.commands.study_rates import edge_correlation, rates
 from neuroseg.commands.study_timesteps import refit, timesteps, with_steps
 from neuroseg.commands.training import evaluate_run
@@ -153,8 +153,25 @@ def test_the_noise_study_has_a_curve_per_run_and_drops_against_the_clean_score(
         assert noisy["relative_drop"] == pytest.approx((clean["miou"] - noisy["miou"]) / clean["miou"])
     assert result["points"][0]["miou"] == evaluate_run(run, "test")["miou"]
     assert result["points"][1]["firing_rate"] != result["points"][0]["firing_rate"]
+    assert result["note"] == "no run clips the noisy pixels to [0, 1]"
     assert relative_drop(0.0, 0.0) is None
     assert min(size_of(tmp_path / "study" / "noise.png")) > 300
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "clips"),
+    [
+        ("spiking-deeplab", (), True),
+        ("spiking-fcn", ("model.coding=direct",), False),
+        ("spiking-deeplab", ("model.neuron=relu", "model.steps=1"), False),
+        ("mfs-tiny", (), False),
+    ],
+)
+def test_the_noise_study_names_the_runs_whose_coding_clips(
+    config: str, overrides: tuple[str, ...], clips: bool
+) -> None:
+    note = clipping({Path("runs/a"): load_config(config, overrides)})
+    assert note.startswith("Poisson coding clips the noisy pixels to [0, 1] in 'runs/a'") == clips
 
 
 def test_what_noise_means_nothing_for_is_refused(run: Path, tmp_path: Path) -> None:

@@ -31,16 +31,16 @@ NAMES = [model.name for model in models()]
 # What each line is expected to be: (binary targets, targets that may run graded spikes).
 YES = ("deployed", ())
 PAPER = ("switch", ("model.norm=tdbn", "model.reset=hard", "model.pool=2"))
-ANN = ("switch", ("model.neuron=lif",))
+ANN = ("switch", ("model.neuron=lif", "model.steps=4"))
 GRADED = (("switch", ("--neuron if", "--reset hard")), ("switch", (ALLOW_GRADED,)))
 EXPECTED = {
     "MFS-Seg, SEW-Res": (("refused", ()),) * 2,
     "MFS-Seg, ANN (ReLU)": (ANN, ANN),
-    "DeepLab, ANN (ReLU)": (("switch", (*ANN[1], *PAPER[1][1:])),) * 2,
+    "DeepLab, ANN (ReLU)": (("switch", (*ANN[1], *PAPER[1])),) * 2,
     "Spiking-DeepLab, as in the paper": (PAPER, PAPER),
     "Spiking-FCN, as in the paper": (PAPER, PAPER),
     "U-Net, ANN (ReLU)": (ANN, ANN),
-    "FCN, ANN (ReLU)": (("switch", (*ANN[1], *PAPER[1][1:])),) * 2,
+    "FCN, ANN (ReLU)": (("switch", (*ANN[1], *PAPER[1])),) * 2,
     "U-Net denoiser, ANN (ReLU)": (("switch", (*ANN[1], "model.norm=batch")),) * 2,
     **{name: GRADED for name in NAMES if name.endswith("converted, several thresholds")},
     "Spiking-UNet, converted, one threshold, soft reset": (("switch", ("--reset hard",)),) * 2,
@@ -137,6 +137,20 @@ def test_the_readme_gets_the_table_between_its_marks(script, few):
     assert script.updated(readme, few) == f"before\n{script.BEGIN}{markdown(few)}{script.END}after\n"
     with pytest.raises(ValueError, match="lacks the marks"):
         script.updated("no marks", few)
+
+
+def test_the_command_says_which_switches_ask_for_a_new_training(cli, monkeypatch, few):
+    monkeypatch.setattr("neuroseg.commands.support.support", lambda system: few)
+    code, out, err = cli("support")
+    words = " ".join((out + err).split())
+    assert code == 0 and "another network, to be trained anew" in words and "`neuroseg convert`" in words
+
+
+def test_the_spiking_twin_of_an_ann_keeps_its_membranes_over_several_steps():
+    (model,) = [model for model in models() if model.name == "U-Net, ANN (ReLU)"]
+    found = attempt(model, graded=True)
+    config, _ = model.built(found.switches)
+    assert (model.built()[0].model.steps, config.model.neuron, config.model.steps) == (1, "lif", 4)
 
 
 def test_the_command_prints_one_line_of_json(cli, monkeypatch, few):

@@ -17,7 +17,11 @@ def support_command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     json: Json = False,
 ) -> None:
-    """Which model runs on which target: as it is, with a switch, or not and why. Each is compiled, at a reduced size."""
+    """Which model runs on which target: as it is, with a switch, or not and why. Each is compiled, at a reduced size.
+
+    Switches `model.*` name another network, to be trained anew with them; a trained ANN becomes a spiking network by
+    `neuroseg convert`, too.
+    """
     from neuroseg.commands.console import put_json
     from neuroseg.commands.support import markdown as as_markdown
     from neuroseg.commands.support import show_support, support

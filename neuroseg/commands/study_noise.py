@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def noise(
     seed: int = 0,
     restart: bool = False,
 ) -> dict[str, Any]:
-    """Points (run, sigma, mIoU, relative drop) in `noise.json` and `noise.png` of `out`.
+    """Points (run, sigma, mIoU, relative drop) in `noise.json` and `noise.png` of `out`, and a `note` on who clips the sum.
 
         relative drop = (clean - noisy) / clean     (Kim et al. 2022, section 5.3; null where clean is 0)
 
@@ -56,7 +56,8 @@ def noise(
         for sigma in sorted({0.0, *sigmas}):
             key = {"run": str(run), HASH: digests[str(run)], "sigma": sigma}
             study.point(key, partial(_at, run, sigma, chosen, seed))
-    result = study.finish(points=_with_drops(_of_now(study.content["points"], digests)), png=f"{NAME}.png")
+    points = _with_drops(_of_now(study.content["points"], digests))
+    result = study.finish(points=points, png=f"{NAME}.png", note=clipping(loaded))
     _draw(result, loaded, out / f"{NAME}.png")
     return result
 
@@ -64,6 +65,23 @@ def noise(
 def relative_drop(clean: float, noisy: float) -> float | None:
     """(clean - noisy) / clean; None where clean is 0, of which nothing can be lost."""
     return (clean - noisy) / clean if clean else None
+
+
+def clipping(runs: Mapping[Path, Config]) -> str:
+    """Which of the runs clip the noisy pixels to [0, 1]: those that make spikes of them by Poisson coding (u < pixel)."""
+    coded = [
+        f"'{run}'"
+        for run, config in runs.items()
+        if config.data.inputs.kind == "image"
+        and getattr(config.model, "coding", None) == "poisson"
+        and config.model.neuron == "lif"
+    ]
+    if not coded:
+        return "no run clips the noisy pixels to [0, 1]"
+    return (
+        f"Poisson coding clips the noisy pixels to [0, 1] in {', '.join(coded)}; other runs, such as an ANN twin, read them "
+        "unclipped: part of the difference between the curves may be that"
+    )
 
 
 def _check_sigmas(sigmas: Sequence[float]) -> None:
@@ -130,4 +148,5 @@ def show_noise(result: dict[str, Any], out: Path) -> None:
         for point in result["points"]
     ]
     show(f"noise on the inputs, {result['split']} split", ("run", "sigma", "mIoU", "relative drop"), rows)
+    say(result["note"])
     say(f"{out / (NAME + '.json')}, {out / result['png']}")

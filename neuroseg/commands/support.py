@@ -28,6 +28,13 @@ from neuroseg.models import build
 ALLOW_GRADED = "--allow-graded"
 WAY_OUT = re.compile(rf"model\.\w+=\w+|--neuron \w+|--reset \w+|{ALLOW_GRADED}")
 MOST_SWITCHES = 6
+ALONG = {
+    "model.neuron=lif": ("model.steps=4",)
+}  # an ANN has one step, in which neurons would keep nothing from step to step
+TRAIN_ANEW = (
+    "Switches `model.*` name another network, to be trained anew with them; a trained ANN becomes a spiking network by "
+    "`neuroseg convert`, too, whose options the switches `--neuron` and `--reset` are."
+)
 REFUSALS = (TraceError, CertificateError, QuantizeError, GrammarError)
 SPIKE_RATE = 0.2
 CALIBRATION = 4  # random inputs
@@ -198,7 +205,7 @@ def attempt(model: Model, graded: bool) -> Attempt:
         way_out = _way_out(model, reason, switches, graded)
         if way_out is None:
             break
-        switches = (*switches, way_out)
+        switches = (*switches, way_out, *ALONG.get(way_out, ()))
     return Attempt((), None, first)
 
 
@@ -226,11 +233,12 @@ def _cell(target: Target, found: Attempt) -> dict[str, Any]:
 
 
 def show_support(result: dict[str, Any]) -> None:
-    """The matrix, and under it the reasons in the compiler's words."""
+    """The matrix, what its switches mean, and the reasons in the compiler's words."""
     columns = ("model", *(target["name"] for target in result["targets"]))
     rows = [(row["name"], *(cell_text(cell) for cell in row["cells"])) for row in result["models"]]
     fits = f", and loihi2 within {result['system']}" if result["system"] else ""
     show(f"compiled at reduced sizes{fits}", columns, rows)
+    say(TRAIN_ANEW)
     for row in result["models"]:
         for reason in dict.fromkeys(shortened(cell["reason"]) for cell in row["cells"] if cell["reason"]):
             say(f"{row['name']}: {reason}")
