@@ -161,6 +161,16 @@ def test_numbers_of_other_dimensions_are_refused_by_their_node(node, says, tmp_p
         read_onnx(written(tmp_path, node, CONV))
 
 
+def test_a_softmax_without_an_axis_is_along_the_last_one_and_refused(tmp_path):
+    path = exported(Residual(), tmp_path, torch.rand(1, 2, 8, 8))
+    model = onnx.load(str(path))
+    (softmax,) = [node for node in model.graph.node if node.op_type == "Softmax"]
+    del softmax.attribute[:]
+    onnx.save(model, str(path))
+    with pytest.raises(UsageError, match=r"\(Softmax\) runs along axis -1; class scores are channels, axis 1"):
+        read_onnx(path)
+
+
 def test_a_damaged_file_is_refused(tmp_path):
     path = exported(PlainUNet(), tmp_path, torch.rand(2, 1, 16, 16))
     path.write_bytes(path.read_bytes()[:200])

@@ -133,8 +133,9 @@ class _Reader:
             self.values[node.output[0]] = given[0]
             return
         if node.op_type in LASTS:
-            if settings.get("axis", 1) not in (1, -3):
-                raise UsageError(f"{what} runs along axis {settings['axis']}; class scores are channels, axis 1")
+            axis = settings.get("axis", 1 if node.op_type == "Sigmoid" else -1)  # -1: ONNX's default since opset 13
+            if axis not in (1, -3):
+                raise UsageError(f"{what} runs along axis {axis}; class scores are channels, axis 1")
             self.values[node.output[0]], self.lasts[node.output[0]] = given[0], LASTS[node.op_type]
             return
         read = self._readers().get(node.op_type)
