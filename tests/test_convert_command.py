@@ -146,6 +146,8 @@ def test_data_and_training_can_be_changed_and_the_network_cannot(run, tmp_path):
     assert told["converted"]["samples"] == 2
     with pytest.raises(UsageError, match=r"model.neuron=lif: the network is trained.*data\.\* and train\.\* can"):
         read_source(run, changes=("model.steps=2", "model.neuron=lif"))
+    with pytest.raises(UsageError, match="config 'tiny': unknown key 'data.test_sample'"):
+        read_source(run, changes=("data.test_sample=2",))
 
 
 @pytest.mark.parametrize(

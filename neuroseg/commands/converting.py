@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from export.files import sha256
 from neuroseg.commands.console import say, show
 from neuroseg.commands.costs import costs
 from neuroseg.commands.study import score_of
-from neuroseg.config import Config, dump_config, load_config
+from neuroseg.config import Config, changed, load_config
 from neuroseg.config.converted import ConvertedConfig, Origin
 from neuroseg.convert import Ann, activation_scales, network, normalised, read_module, read_onnx, verify_onnx
 from neuroseg.convert.ann import with_classes
@@ -119,7 +118,7 @@ def read_source(path: Path, data: str | None = None, changes: Sequence[str] = ()
             raise UsageError(
                 f"'{path}' does not say what images it reads; name a config whose data section does: --data unet-drive"
             )
-        config = load_config(data, changes)
+        config = _changed(load_config(data), changes)
         ann = read_onnx(path)
         verify_onnx(path, ann, next(iter(calibration_images(config, 1))))
         return _checked(Source(with_classes(ann), config, "onnx", path.name, sha256(path)))
@@ -131,15 +130,12 @@ def read_source(path: Path, data: str | None = None, changes: Sequence[str] = ()
 
 
 def _changed(config: Config, changes: Sequence[str]) -> Config:
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_text(dump_config(config), encoding="utf-8")
-        changed = load_config(file, changes)
-    if changed.model != config.model:
+    found = changed(config, changes)
+    if found.model != config.model:
         raise UsageError(
             f"{' '.join(changes)}: the network is trained, its model.* cannot be changed; data.* and train.* can"
         )
-    return changed
+    return found
 
 
 def _checked(source: Source) -> Source:

@@ -16,7 +16,7 @@ from neuroseg.config.event_data import (
     NMnistConfig,
     SyntheticEventsConfig,
 )
-from neuroseg.config.load import dump_config, load_config, shipped_configs, shipped_schedules, validate
+from neuroseg.config.load import changed, dump_config, load_config, shipped_configs, shipped_schedules, validate
 from neuroseg.config.models import DeepLabConfig, FcnConfig, KimConfig, MfsConfig, ModelConfig, ModelSection, UNetConfig
 from neuroseg.config.schema import Config
 from neuroseg.config.train import TrainConfig
@@ -43,6 +43,7 @@ __all__ = [
     "SyntheticEventsConfig",
     "TrainConfig",
     "UNetConfig",
+    "changed",
     "dump_config",
     "load_config",
     "shipped_configs",

@@ -55,6 +55,15 @@ def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Conf
             f"{source} holds a {type(tree).__name__}; a config is a mapping of {', '.join(Config.model_fields)}"
         )
     _fill_schedule(tree, source)
+    return _overridden(tree, overrides, source)
+
+
+def changed(config: Config, overrides: Sequence[str]) -> Config:
+    """The config with the overrides of `load_config`. Raises UsageError naming the key and the fix."""
+    return _overridden(config.model_dump(mode="json"), overrides, f"config '{config.name}'")
+
+
+def _overridden(tree: dict[str, Any], overrides: Sequence[str], source: str) -> Config:
     for override in overrides:
         _apply(tree, override)
         _fill_schedule(tree, f"override '{override}'")
