@@ -129,7 +129,8 @@ def refit(
 
 def _draw(result: dict[str, Any], config: Config, path: Path) -> None:
     key, words = score_of(config)
-    labels = {"inference": f"same weights (trained at T = {config.model.steps})", "training": "trained at each T"}
+    made = "converted for" if config.model.family == "converted" else "trained at"
+    labels = {"inference": f"same weights ({made} T = {config.model.steps})", "training": "trained at each T"}
     panels = []
     for name, ylabel in ((key, words), ("firing_rate", "spikes per neuron and step")):
         lines = []

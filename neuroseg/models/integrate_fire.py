@@ -13,6 +13,7 @@ from neuroseg.models.currents import Currents, tensor_of
 
 Reset = Literal["soft", "hard"]
 FULL_DECAY = 4096  # of the current, in 1/4096: it lives one step
+CACHED = 2**16  # neurons that are run through all steps together: their membranes stay in a core's cache
 
 
 class IntegrateFire(nn.Module):
@@ -61,20 +62,26 @@ class IntegrateFire(nn.Module):
             raise UsageError(f"currents have shape {tuple(x.shape)}; these neurons read {wanted}")
         steps = x.shape[1] if self.steps is None else self.steps
         out = x.new_empty((x.shape[0], steps, *x.shape[-3:]))
-        v = torch.zeros_like(out[:, 0])
-        for t in range(steps):
-            v = v + (x[:, t] if self.steps is None else x)
-            v, out[:, t] = self._fired(v)
+        channels = max(1, CACHED // max(1, out[:, 0, 0].numel()))
+        for first in range(0, x.shape[-3], channels):
+            part, fired = (tensor.narrow(-3, first, min(channels, x.shape[-3] - first)) for tensor in (x, out))
+            v = torch.zeros_like(fired[:, 0])
+            for t in range(steps):
+                v = v + (part[:, t] if self.steps is None else part)
+                fired[:, t] = self._fire(v)
         return out
 
-    def _fired(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The membrane after firing, and what was handed on."""
+    def _fire(self, v: Tensor) -> Tensor:
+        """What is handed on; the membranes `v` change in place, as memory is what takes the time here."""
         out = torch.zeros_like(v)
         for ratio in self.ratios:
-            fires = (v > ratio * self.v_th).to(v.dtype)
-            v = v * (1 - fires) if self.reset == "hard" else v - ratio * self.v_th * fires
-            out = out + ratio * fires
-        return v, out
+            fires = v > ratio * self.v_th
+            if self.reset == "hard":
+                v.masked_fill_(fires, 0.0)
+            else:
+                v.add_(fires, alpha=-ratio * self.v_th)
+            out.add_(fires, alpha=ratio)
+        return out
 
     def describe(self) -> dict[str, Any]:
         """Thresholds (real), no leak; `steps` marks a population that reads the image."""
