@@ -74,6 +74,8 @@ def test_what_meets_its_bar_is_not_called_a_contradiction(rows):
 def test_the_operations_of_kim_on_ddd17_are_two_for_each_mac_at_their_own_size(content, rows):
     """Spiking-DeepLab over all 20 steps, Spiking-FCN in one: both are met so, and by the common rule far off."""
     assert content["not_met"] == []
+    own = {name for name, row in rows.items() if row["by_the_common_rule"]}
+    assert set(content["by_their_own_rule"]) == own and "mfs-seg/1/ddd17/deeplab-snn" in own
     for network, steps in (("deeplab", 20), ("fcn", 1)):
         row = rows[f"mfs-seg/1/ddd17/{network}-snn"]
         assert 2 * steps * row["ours"]["macs_per_step"] == pytest.approx(row["printed"]["gflops"] * 1e9, rel=0.006)

@@ -47,6 +47,7 @@ def tables(results: Path | None = None) -> dict[str, Any]:
              that row. None: `benchmarks/results`, if it is there
 
     not_met  ids of rows whose sizes or energy lie outside their bars
+    by_their_own_rule   ids of rows that are held against their bars counted otherwise than the others (`counted_as`)
     Raises DataError for a result that cannot be read, or names no row.
     """
     papers = read_papers()
@@ -66,6 +67,7 @@ def tables(results: Path | None = None) -> dict[str, Any]:
         "energy_gains": [row for row in gains if row is not None],
         "not_met": [row["id"] for row in _rows(content) if False in row["met"].values()]
         + [f"energy of {row['id']}" for row in energy if row["met"] is False],
+        "by_their_own_rule": [row["id"] for row in _rows(content) if row["by_the_common_rule"] is not None],
     }
 
 
@@ -188,6 +190,7 @@ def show_tables(content: dict[str, Any]) -> None:
     for quantity in ("parameters", "macs", "energy"):
         wrong = _reasons(content, lambda row, q=quantity: row["contradictions"].get(q))  # type: ignore[misc]
         _show_reasons(f"printed {quantity} that cannot be met", wrong)
+    say(f"held against their bars by a rule of their own, see above: {', '.join(content['by_their_own_rule']) or 'none'}")
     say(f"outside their bars: {', '.join(content['not_met']) or 'none'}")
 
 

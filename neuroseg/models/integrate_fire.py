@@ -61,10 +61,12 @@ class IntegrateFire(nn.Module):
             wanted = "(N, T, C, H, W)" if self.steps is None else "(N, C, H, W), the same at every step"
             raise UsageError(f"currents have shape {tuple(x.shape)}; these neurons read {wanted}")
         steps = x.shape[1] if self.steps is None else self.steps
-        out = x.new_empty((x.shape[0], steps, *x.shape[-3:]))
-        channels = max(1, CACHED // max(1, out[:, 0, 0].numel()))
-        for first in range(0, x.shape[-3], channels):
-            part, fired = (tensor.narrow(-3, first, min(channels, x.shape[-3] - first)) for tensor in (x, out))
+        # The strides of the currents: convolutions hand them on channels last.
+        out = torch.empty_like(x if self.steps is None else x[:, None].expand(-1, steps, -1, -1, -1))
+        height = x.shape[-2]
+        rows = height if x.is_cuda else max(1, CACHED // max(1, out[:, 0, :, :1].numel()))
+        for first in range(0, height, rows):
+            part, fired = (tensor.narrow(-2, first, min(rows, height - first)) for tensor in (x, out))
             v = torch.zeros_like(fired[:, 0])
             for t in range(steps):
                 v = v + (part[:, t] if self.steps is None else part)
