@@ -190,7 +190,9 @@ def show_tables(content: dict[str, Any]) -> None:
     for quantity in ("parameters", "macs", "energy"):
         wrong = _reasons(content, lambda row, q=quantity: row["contradictions"].get(q))  # type: ignore[misc]
         _show_reasons(f"printed {quantity} that cannot be met", wrong)
-    say(f"held against their bars by a rule of their own, see above: {', '.join(content['by_their_own_rule']) or 'none'}")
+    say(
+        f"held against their bars by a rule of their own, see above: {', '.join(content['by_their_own_rule']) or 'none'}"
+    )
     say(f"outside their bars: {', '.join(content['not_met']) or 'none'}")
 
 
