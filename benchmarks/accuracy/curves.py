@@ -1,6 +1,7 @@
 """`python -m benchmarks.accuracy.curves`: the papers' curves of trained networks of the plan, by `neuroseg study`.
 
-Score against T of a directly trained and of a converted network, against noise beside the ANN, and where the network spikes.
+Score against T of a directly trained and of a converted network, against noise beside the ANN, against the number of thresholds,
+and where the network spikes.
 JSON goes to benchmarks/results/accuracy/curves, pictures to docs/images/accuracy. `python -m benchmarks.accuracy` makes the runs.
 """
 
@@ -14,7 +15,7 @@ from benchmarks.accuracy.running import LOGS, ROOT, RUNS
 
 PICTURES = ROOT / "docs" / "images" / "accuracy"
 RESULTS = LOGS / "curves"
-STUDY = RUNS.relative_to(ROOT) / "mnist-cifar10"
+STUDY, DRIVE = (RUNS.relative_to(ROOT) / name for name in ("mnist-cifar10", "drive"))
 SPLIT = ("--split", "val")  # 500 images
 # Name -> the arguments of `neuroseg study`, and the files that are kept
 CURVES: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
@@ -26,6 +27,10 @@ CURVES: dict[str, tuple[tuple[object, ...], tuple[str, ...]]] = {
     "noise": (
         ("noise", STUDY / "spiking-deeplab", STUDY / "ann-deeplab", "--sigma", "0.05,0.1,0.2,0.3", *SPLIT),
         ("noise",),
+    ),
+    "thresholds": (
+        ("thresholds", DRIVE / "ann", "--steps", "10", "--no-match"),
+        ("thresholds",),
     ),
     "rates": (("rates", STUDY / "spiking-deeplab", "--samples", "16", *SPLIT), ("rates", "maps")),
 }
