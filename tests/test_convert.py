@@ -103,7 +103,9 @@ def test_several_thresholds_need_fewer_steps_than_one():
     assert several < one / 2
 
 
-@pytest.mark.parametrize("together", [2**16, 16, 1])  # neurons; a channel here has 48: all channels, or one at a time
+@pytest.mark.parametrize(
+    "together", [2**16, 72, 1]
+)  # neurons; a row here has 24: all 4 rows, 3 and 1, or one at a time
 @pytest.mark.parametrize("thresholds", [(1.0,), (2.0, 1.0), MT, (2.0, 1.0, 0.5, 0.25, 0.125)])
 def test_neurons_hand_on_what_the_thresholds_hold_and_keep_the_rest(thresholds, together, monkeypatch):
     monkeypatch.setattr("neuroseg.models.integrate_fire.CACHED", together)

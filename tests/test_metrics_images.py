@@ -33,10 +33,10 @@ def test_psnr_and_ssim_equal_other_libraries(channels: int, size: tuple[int, int
     assert float(ssim(noisy, truth)) == pytest.approx(by_torchmetrics(noisy, truth), abs=1e-9)
 
 
-def by_torchmetrics(noisy: torch.Tensor, truth: torch.Tensor) -> float:
-    """Its mean over the places whose window lies in the image, in float64."""
+def by_torchmetrics(noisy: torch.Tensor, truth: torch.Tensor, dtype: torch.dtype = torch.float64) -> float:
+    """Its mean over the places whose window lies in the image."""
     _, places = structural_similarity_index_measure(
-        noisy.double().clamp(0, 1), truth.double(), data_range=1.0, reduction="none", return_full_image=True
+        noisy.to(dtype).clamp(0, 1), truth.to(dtype), data_range=1.0, reduction="none", return_full_image=True
     )
     return float(places[..., 5:-5, 5:-5].mean())
 
@@ -46,6 +46,7 @@ def test_the_ssim_of_a_flat_bright_image_keeps_its_digits() -> None:
     truth = torch.full((1, 1, 40, 40), 0.9)
     noisy = truth + 0.001 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     assert float(ssim(noisy, truth)) == pytest.approx(by_torchmetrics(noisy, truth), abs=1e-9)
+    assert abs(by_torchmetrics(noisy, truth, torch.float32) - by_torchmetrics(noisy, truth)) > 1e-4
 
 
 def test_scores_are_the_mean_over_images_of_any_sizes_and_not_of_their_pixels() -> None:

@@ -21,6 +21,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "explanation" / "accuracy.md"
 BEGIN, END = "<!-- accuracy: made by `python -m benchmarks.accuracy` -->\n", "<!-- end of accuracy -->\n"
 JSON, TABLE = "accuracy.json", "accuracy.md"
+AS_CONVERTED = "as converted: no epoch was above it"
 LONGEST_S = 30 * 60  # what a training may take on two cores
 UNITS = {"miou": "mIoU", "f1": "F1", "psnr_db": "PSNR (dB)"}
 
@@ -38,7 +39,9 @@ def write(
     """Put a row in its place, judge the study's bars anew, write file and table."""
     content = read(folder)
     here = {"cores": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__}
-    note = {"note": f"reduced: {plan[study].reduced}"} if plan[study].reduced else {}
+    told = [f"reduced: {plan[study].reduced}"] if plan[study].reduced else []
+    told += [] if _tuned(row) else [AS_CONVERTED]
+    note = {"note": "; ".join(told)} if told else {}
     dated = {**row, **note, "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), **here}
     known = content["studies"].setdefault(study, {"score": plan[study].score, "runs": {}, "bars": []})
     if any(f"{name}.{PRIOR}" in (bar.more, bar.less) for bar in plan[study].bars):
@@ -105,8 +108,13 @@ def _run(name: str, run: Run, key: str, row: Mapping[str, Any] | None) -> str:
         return f"| {name} | not yet measured | {told} | | | | |"
     minutes = f"{row['train_time_s'] / 60:.0f} min" if "train_time_s" in row else ""
     rate = "" if row.get("firing_rate") is None else f"{row['firing_rate']:.3f}"
-    start = "" if row.get("finetuning", {}).get("kept", True) else " (as converted: no epoch was above it)"
+    start = "" if _tuned(row) else f" ({AS_CONVERTED})"
     return f"| {name}{start} | {score(row, key):.4g} | {told} | {row['steps']} | {row['seed']} | {minutes} | {rate} |"
+
+
+def _tuned(row: Mapping[str, Any]) -> bool:
+    """False for a conversion that was kept, as no epoch of its fine-tuning was better on val."""
+    return bool(row.get("finetuning", {}).get("kept", True))
 
 
 def _bar(bar: Mapping[str, Any]) -> str:

@@ -42,7 +42,7 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
             f"SSIM looks through windows of {SMALLEST}x{SMALLEST} pixels; images of {images.shape[-2]}x{images.shape[-1]} are "
             "too small: use larger ones."
         )
-    # scikit-image's, as torchmetrics' in float64 takes ten times as long on a CPU, and loses digits on flat areas in float32.
+    # scikit-image's: torchmetrics' is slow in float64 on a CPU, and loses digits on flat areas in float32.
     pairs = zip(_host(images.clamp(0, 1)), _host(truth), strict=True)
     settings = {"data_range": 1.0, "channel_axis": 0, "gaussian_weights": True, "use_sample_covariance": False}
     each = [structural_similarity(image, true, **settings) for image, true in pairs]
