@@ -10,12 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from interruptible import heed_interrupts
 from lava_helpers import residual_graph, spikes_for
 
 from export.errors import RuntimeFailure
+from export.lava.child import model_traceback
 from export.lava.supervise import POLL_S, prepare_job, run_lava, supervise
 from export.netx.write import write_netx
 
@@ -141,6 +143,32 @@ def test_an_exception_inside_a_process_model_is_relayed_with_its_traceback(netwo
         supervise(jobs, deadline_s=60)
     assert "in run_spk" in str(caught.value)
     assert not processes_of(jobs)
+
+
+class _Infrastructure:
+    """Stands for Lava's: `actors[1]` hands over its failure at the third look, after another process has ended."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.actors = [self._Quiet(), self._Late(self)]
+
+    class _Quiet:
+        exception = None
+
+    class _Late:
+        def __init__(self, whole: _Infrastructure) -> None:
+            self.whole = whole
+
+        @property
+        def exception(self) -> tuple[Exception, str] | None:
+            self.whole.looks += 1
+            return (ValueError("late"), "the traceback") if self.whole.looks > 2 else None
+
+
+@pytest.mark.parametrize(("patience_s", "found"), [(0.0, None), (60.0, "the traceback")])
+def test_a_traceback_that_comes_after_lavas_service_ended_is_waited_for(patience_s, found):
+    head = SimpleNamespace(runtime=SimpleNamespace(_messaging_infrastructure=_Infrastructure()))
+    assert model_traceback([head], patience_s) == found
 
 
 def test_an_exception_before_lava_starts_is_relayed(network, jobs):

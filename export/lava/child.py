@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -21,11 +22,19 @@ from typing import Any
 from export.lava.job import CHANNEL_SLOTS, OPEN_FILES, REPORTS, Job, Status, read_job, write_status
 
 PR_SET_PDEATHSIG = 1  # prctl option, linux/prctl.h
+WORD_S = 5.0  # how long a process model that failed may take to hand over its traceback
 ENDING = threading.Lock()  # held by whoever writes to the job folder, and for ever by the thread that removes it
 
 
 class LavaProcessDied(BaseException):
-    """A process of the simulation ended while it was needed. Not an `Exception`: nothing in Lava may swallow it."""
+    """A process of the simulation ended while it was needed. Not an `Exception`: nothing in Lava may swallow it.
+
+    by_itself  it was not killed: the first to end when a process model fails, which need not be the one that failed
+    """
+
+    def __init__(self, message: str, *, by_itself: bool) -> None:
+        super().__init__(message)
+        self.by_itself = by_itself
 
 
 class Watch:
@@ -49,11 +58,10 @@ class Watch:
         if ended is None:
             return
         self.armed = False
-        if ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
-            cause = f"was killed by {signal.Signals(ended.si_status).name}"
-        else:
-            cause = f"ended with status {ended.si_status}"
-        raise LavaProcessDied(f"Lava process {ended.si_pid} {cause}")
+        killed = ended.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
+        status = ended.si_status
+        cause = f"was killed by {signal.Signals(status).name}" if killed else f"ended with status {status}"
+        raise LavaProcessDied(f"Lava process {ended.si_pid} {cause}", by_itself=not killed)
 
 
 def main(folder: Path) -> int:
@@ -67,7 +75,8 @@ def main(folder: Path) -> int:
         _simulate(folder, read_job(folder), runtime, watch)
     except (Exception, LavaProcessDied) as error:
         watch.armed = False
-        raised = _model_traceback(runtime) or getattr(error, "trace", None)
+        patience = WORD_S if getattr(error, "by_itself", False) else 0.0
+        raised = model_traceback(runtime, patience) or getattr(error, "trace", None)
         sentence = f"a process model raised {raised.strip().splitlines()[-1]}" if raised else str(error)
         _report(folder, Status(error=sentence, details=raised or traceback.format_exc()))
         return 1
@@ -139,15 +148,22 @@ def _fused(network: Any) -> Any:
     return FusedNetwork(program=fuse(network.neurons.values(), cores()))
 
 
-def _model_traceback(started: list[Any]) -> str | None:
-    """The traceback of the process model that failed, which Lava collects and never prints."""
+def model_traceback(started: list[Any], patience_s: float = 0.0) -> str | None:
+    """The traceback of the process model that failed, which Lava collects and never prints; None if none failed.
+
+    patience_s  to wait for it: Lava's service may have ended before the process that failed has written
+    """
     runtime = started[0].runtime if started else None
     infrastructure = getattr(runtime, "_messaging_infrastructure", None)
-    for actor in getattr(infrastructure, "actors", []):
-        failure = actor.exception
-        if failure:
-            return str(failure[1])
-    return None
+    end = time.monotonic() + patience_s
+    while True:
+        for actor in getattr(infrastructure, "actors", []):
+            failure = actor.exception
+            if failure:
+                return str(failure[1])
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.02)
 
 
 def _hold_life_line(folder: Path) -> None:
