@@ -24,6 +24,17 @@ class Config(Section):
         return self.data.inputs.shape(self.data.size, self.model.steps)
 
     @model_validator(mode="after")
+    def _loss_suits(self) -> Config:
+        given = {key: getattr(self.train, key) for key in ("focal_gamma", "lovasz_weight", "teacher")}
+        for key, value in given.items():
+            if value and self.data.task != "segmentation":
+                off = "null" if key == "teacher" else 0
+                raise ValueError(
+                    f"train.{key} = {value} is for class maps, this data set is for denoising; set it to {off}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _size_divides(self) -> Config:
         multiple = self.model.multiple
         for key, size in (("size", self.data.size), ("patch", self.data.train_size)):

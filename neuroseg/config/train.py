@@ -18,10 +18,18 @@ class TrainConfig(Section):
     batch_size   images per step and device
     class_weight_power  loss weight of class c is (median share of pixels / share of c) to this power: 0 weighs all pixels
                  alike, 1 all classes. Rare classes need some: their neurons fall silent, and silence is no gradient
+    focal_gamma  focal loss (Lin et al. 2017): cross entropy of a pixel times (1 - p) ** focal_gamma, where p is the share given
+                 to its class; 0: plain cross entropy
+    lovasz_weight   adds so much of the Lovasz-softmax loss (Berman et al. 2018), a surrogate of mIoU, of the largest class map
     multi_scale  false: the loss of the largest class map alone; the others stay, without weight (an ablation of MFS-Seg)
     denoising_loss   of denoising data sets: l1, the mean of |output - noise|, or mse, of its square
     schedule     `cosine` to zero over all steps; `step`: lr times step_factor every step_epochs epochs; `constant`
     warmup_epochs  epochs over which lr rises from zero
+    ema_decay    what is validated and kept is an average of the weights of all steps, in which a step counts for this factor
+                 less than the next one (0.99: the last hundred steps or so); 0: the weights of the last step
+    teacher      folder of a trained RUN, an ANN or a larger network, whose class map is imitated, too; null: none. It gets the
+                 same images, resized to its own size
+    teacher_weight, teacher_temperature   weight of the imitation in the loss; what both networks' logits are divided by in it
     qat_epochs   the last epochs that train quantisation-aware: the folded weights are rounded to the chip's integers in the
                  forward pass, and the statistics of the norms stand still. 0: never
     val_every    epochs between validations; the weights kept are those of the best one
@@ -38,12 +46,18 @@ class TrainConfig(Section):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     class_weight_power: Annotated[float, Field(ge=0, le=1)] = 0.0
+    focal_gamma: Annotated[float, Field(ge=0, le=10)] = 0.0
+    lovasz_weight: Annotated[float, Field(ge=0)] = 0.0
     multi_scale: bool = True
     denoising_loss: Literal["l1", "mse"] = "l1"
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     step_epochs: Count = 200
     step_factor: Annotated[float, Field(gt=0)] = 0.1
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    teacher: str | None = None
+    teacher_weight: Annotated[float, Field(gt=0)] = 1.0
+    teacher_temperature: Annotated[float, Field(gt=0)] = 1.0
     qat_epochs: Annotated[int, Field(ge=0)] = 0
     val_every: Count = 1
     seed: Seed = 0

@@ -125,8 +125,8 @@ class Task(LightningModule, ABC):
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
-    def on_validation_start(self) -> None:
-        """Listen to every population."""
+    def on_validation_epoch_start(self) -> None:
+        """Listen to every population. Not earlier: by now averaged weights, if there are any, have taken their place."""
         self._begin_evaluation()
 
     def on_test_start(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -33,6 +33,7 @@ from neuroseg.train.lines import EpochLines
 from neuroseg.train.loss import class_weights, pixel_counts
 from neuroseg.train.run_folder import SCHEMA_VERSION, prepare_run, save_run
 from neuroseg.train.task import SegmentationTask
+from neuroseg.train.teacher import Teacher
 
 LOG_EVERY = 10  # training steps
 TASKS: dict[str, type[Task]] = {"segmentation": SegmentationTask, "denoising": DenoisingTask}
@@ -71,8 +72,9 @@ def train(
     start_from = checkpoints.resume() if resume else None
     if not (resume or restart):
         checkpoints.check_free()
+    teacher = None if config.train.teacher is None else Teacher(Path(config.train.teacher), config)
     prepare_run(out)
-    task = task_of(config, _network(config, start), groups, weights=_weights(config))
+    task = task_of(config, _network(config, start), groups, weights=_weights(config), teacher=teacher)
     with _quiet_lightning():
         trainer = _trainer(config, out, checkpoints.callbacks(), task.best_by)
         train_loader = _loader(config, splits, "train", trainer)
@@ -117,15 +119,19 @@ def task_of(
     *,
     weights: Tensor | None = None,
     boundary: float | None = None,
+    teacher: Teacher | None = None,
 ) -> Task:
     """What a config's network is trained for; UsageError for what its data set does not ask.
 
     weights   of the classes, in the loss
+    teacher   a trained network to imitate, of a segmentation
     boundary  tolerance in pixels of the boundaries' score
     """
     multiple = config.model.multiple
     if config.data.task == "segmentation":
-        return SegmentationTask(model, config.train, weights, groups, multiple=multiple, boundary=boundary)
+        return SegmentationTask(
+            model, config.train, weights, groups, multiple=multiple, boundary=boundary, teacher=teacher
+        )
     if boundary is not None:
         raise UsageError(
             f"data.name = {data_name(type(config.data))} is for denoising: it has no boundaries of classes."
@@ -197,8 +203,9 @@ def _loader(config: Config, splits: dict[Split, SegmentationData], split: Split,
 def _trainer(config: Config, out: Path, checkpoints: list[Callback], best_by: str) -> Trainer:
     on_terminal = sys.stderr.isatty()
     progress = RichProgressBar(console_kwargs={"stderr": True}) if on_terminal else EpochLines(best_by)
-    callbacks = [LearningRateMonitor("epoch"), progress, *checkpoints]
     settings = config.train
+    averaging = [EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []
+    callbacks = [LearningRateMonitor("epoch"), progress, *averaging, *checkpoints]
     # Running statistics are averaged before each validation (Task), not sent around with every batch.
     several = settings.devices * settings.nodes > 1
     try:

@@ -11,8 +11,9 @@ from neuroseg.config import TrainConfig
 from neuroseg.metrics import FOREGROUND, BoundaryF, SegmentationScores, class_map
 from neuroseg.models.quantize_aware import Groups
 from neuroseg.train.base import Batch, Task, number
-from neuroseg.train.loss import multi_scale_loss
+from neuroseg.train.loss import imitation, multi_scale_loss
 from neuroseg.train.padding import cropped
+from neuroseg.train.teacher import Teacher
 
 
 class SegmentationTask(Task):
@@ -20,6 +21,7 @@ class SegmentationTask(Task):
 
     weights   of the classes in the loss; None: all alike
     boundary  tolerance in pixels at which evaluations score the boundaries, too; None: they do not
+    teacher   a trained network that is imitated while training
     """
 
     best_by: ClassVar[str] = "miou"
@@ -34,15 +36,30 @@ class SegmentationTask(Task):
         *,
         multiple: int = 1,
         boundary: float | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__(model, config, groups, multiple)
+        self.teacher = teacher
         self.register_buffer("weights", torch.ones(model.classes) if weights is None else weights)
         self.scores = SegmentationScores(model.classes)
         self.boundaries = None if boundary is None else BoundaryF(model.classes, boundary)
 
     def loss(self, outputs: tuple[Tensor, ...], batch: Batch) -> Tensor:
-        """Cross entropy of the logits at every scale against masks (N, H, W)."""
-        return multi_scale_loss(outputs, batch[1], self.weights, float(self.settings.multi_scale))
+        """Cross entropy of the logits at every scale against masks (N, H, W), and what the config adds to it."""
+        images, mask = batch
+        settings = self.settings
+        loss = multi_scale_loss(
+            outputs,
+            mask,
+            self.weights,
+            float(settings.multi_scale),
+            focal_gamma=settings.focal_gamma,
+            lovasz_weight=settings.lovasz_weight,
+        )
+        if self.teacher is None:
+            return loss
+        shown = self.teacher.logits(images)
+        return loss + settings.teacher_weight * imitation(outputs[0], shown, mask, settings.teacher_temperature)
 
     def count(self, output: Tensor, batch: Batch) -> None:
         """Count the pixels of a batch."""
