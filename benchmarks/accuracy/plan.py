@@ -1,4 +1,4 @@
-"""plan.yaml, read and checked."""
+"""plan.yaml and camvid.yaml, read and checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neuroseg.commands.papers import Row, paper_row
 
-PLAN = Path(__file__).parent / "plan.yaml"
+PLANS = tuple(Path(__file__).parent / name for name in ("plan.yaml", "camvid.yaml"))
 PRIOR = "prior"  # `run.prior`: the score of calling every pixel the class that is most frequent
 
 
@@ -50,36 +50,62 @@ class Run(_Part):
 
 
 class Bar(_Part):
-    """score(more) - score(less) is at least `by`; without `less` score(more) is; `by` null: only the difference is told."""
+    """score(more) - score(less) is at least `by`; without `less` score(more) is; `by` null: only the difference is told.
+
+    ratio  score(more) / score(less) is meant
+    """
 
     name: str
     more: str
     less: str | None = None
     by: float | None = None
+    ratio: bool = False
 
 
 class Study(_Part):
     """Runs on one data set that are compared.
 
-    reduced  what is smaller here than in the paper: it stands beside each measurement
+    reduced      what is smaller here than in the paper: it stands beside each measurement
+    also         further scores that the table shows
+    shared       changes that every training of the study has, before its own
+    seeds        name -> runs that differ in their seed: the table has their mean and spread, a bar that names them their mean
+    longest_min  minutes that a training may take at most; null: no bar
     """
 
     about: str
     reduced: str = ""
     score: Literal["miou", "f1", "psnr_db"]
+    also: tuple[Literal["miou_per_image", "pixel_accuracy"], ...] = ()
+    shared: tuple[str, ...] = ()
+    seeds: Mapping[str, tuple[str, ...]] = {}
+    longest_min: float | None = 30
     runs: Mapping[str, Run]
     bars: Annotated[tuple[Bar, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share(cls, study: Any) -> Any:
+        """What is shared becomes a part of each training."""
+        if not isinstance(study, dict) or not study.get("shared"):
+            return study
+        shared, runs = list(study["shared"]), study["runs"]
+        trained = {
+            name: {**run, "set": [*shared, *run.get("set", ())]} if "train" in run else run
+            for name, run in runs.items()
+        }
+        return {**study, "runs": trained}
 
     @model_validator(mode="after")
     def _known(self) -> Study:
         named = [run.source for run in self.runs.values()] + [b for bar in self.bars for b in (bar.more, bar.less)]
+        named += [name for group in self.seeds.values() for name in group]
         for name in named:
-            if name is not None and name.partition(".")[0] not in self.runs:
+            if name is not None and name.partition(".")[0] not in {*self.runs, *self.seeds}:
                 raise ValueError(f"'{name}' is no run of this study")
         return self
 
 
-def read_plan(path: Path = PLAN) -> dict[str, Study]:
+def read_plan(paths: tuple[Path, ...] = PLANS) -> dict[str, Study]:
     """Studies by name."""
-    tree: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: Study.model_validate(study) for name, study in tree.items()}
+    trees: list[dict[str, Any]] = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths]
+    return {name: Study.model_validate(study) for tree in trees for name, study in tree.items()}
