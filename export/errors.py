@@ -8,6 +8,7 @@ NeurosegError
   GrammarError            a graph that breaks the rules of its stage                   exit 1
   FileFormatError         a truncated, foreign or inconsistent file                    exit 1
   DataError               images, masks or data sets that do not fit                   exit 1
+    MissingData           a data set that is not on this machine                       exit 1
   RuntimeFailure          the Lava run failed, was killed or missed its deadline       exit 1
   MissingBackend          a backend that is not installed here                         exit 1
 """
@@ -47,6 +48,10 @@ class FileFormatError(NeurosegError):
 
 class DataError(NeurosegError):
     """Images, masks or data sets that do not fit."""
+
+
+class MissingData(DataError):
+    """A data set that is not on this machine."""
 
 
 class RuntimeFailure(NeurosegError):

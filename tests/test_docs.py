@@ -32,6 +32,7 @@ LONG = (
     "when-parity-fails.md",
     "read-the-report.md",
     "does-it-fit.md",
+    "zoo.md",
 )
 
 

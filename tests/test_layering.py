@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Left to right; a module imports from its own stage and from those before it. Metrics stand before train, since
-# training reports mIoU while it runs.
-NEUROSEG_STAGES = ("config", "data", "metrics", "models", "train", "convert")
+# training reports mIoU while it runs. The zoo knows names and cards only: whoever takes a RUN may ask it.
+NEUROSEG_STAGES = ("config", "zoo", "data", "metrics", "models", "train", "convert")
 COMMANDS = ("cli", "commands", "demo", "__main__")  # know everything
 EXPORT_STAGES = (
     "errors",

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("neuroseg", "export", "hw_configs")
+NETWORKS = ROOT / "neuroseg" / "zoo" / "networks"
 
 
 def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,9 +88,13 @@ def test_the_wheel_holds_our_three_packages_and_all_their_files(wheel):
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".yaml", ".j2") or path.name == "README.md"
+        if path.suffix in (".py", ".yaml", ".j2")
+        or path.name == "README.md"
+        or (NETWORKS in path.parents and path.is_file())
     }
     assert inside == files
+    networks = {name for name in inside if name.startswith("neuroseg/zoo/networks/")}
+    assert {Path(name).suffix for name in networks} == {".yaml", ".safetensors", ".json", ".md", ".png"}
 
 
 def test_the_installed_command_shows_its_help_far_from_the_sources(clean, tmp_path):
@@ -115,6 +120,14 @@ def test_a_hardware_config_loads_from_the_installed_package(clean, tmp_path):
         "('loihi1', 'loihi2') 4,095 neuron",
         "('hala_point', 'kapoho_point', 'oheo_gulch', 'vpx_16') 8 chip",
     ]
+
+
+def test_a_network_of_the_zoo_loads_from_the_installed_package(clean, tmp_path):
+    done = run(clean / "neuroseg", "zoo", "get", "mfs-digits", "--out", "copy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = "from pathlib import Path; from neuroseg.train import load_run; print(load_run(Path('copy'))[0].name)"
+    done = run(clean / "python", "-c", code, cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "demo"), done.stderr
 
 
 def test_every_dependency_is_locked_at_a_version_that_fits():

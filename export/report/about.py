@@ -13,12 +13,16 @@ DISTRIBUTIONS = ("neuroseg", "lava-nc", "lava-dl", "torch", "numpy", "h5py")
 class About:
     """What only the one who trained the network knows.
 
-    miou  of the trained weights, 0..1, over the images of `miou_split`; None: it was not measured
+    miou              of the trained weights, 0..1, over the images of `miou_split`; None: it was not measured
+    vectors_from      what the test vectors were made of, in words
+    vectors_stand_in  whether these are not images of the network's own data set
     """
 
     name: str
     miou: float | None = None
     miou_split: str | None = None
+    vectors_from: str | None = None
+    vectors_stand_in: bool = False
 
 
 def versions() -> dict[str, str | None]:

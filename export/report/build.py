@@ -68,6 +68,8 @@ def build_report(
         **_identity(compiled, about),
         **counts,
         "test_vectors": vectors,
+        "vectors_from": about.vectors_from if about else None,
+        "vectors_stand_in": bool(about and about.vectors_stand_in),
         "firing_rate": rate,
         "firing_rate_of": "all LIF neurons of the exported network, host included, over "
         f"{vectors} test vector{'s' * (vectors > 1)}",
@@ -90,6 +92,7 @@ def build_report(
         "delays": delays,
         "ranges": compiled.ranges,
         "warnings": [
+            *_stand_ins(about),
             *mapped.summary["findings"],
             *([energy.GRADED] if any(p.thresholds for p in graph.populations.values()) else []),
             *warnings(graph, placement, weight, delays["needs_programmable_neuron"]),
@@ -111,6 +114,16 @@ def _identity(compiled: Compiled, about: About | None) -> dict[str, Any]:
         "miou_split": about.miou_split if about else None,
         "versions": versions(),
     }
+
+
+def _stand_ins(about: About | None) -> list[str]:
+    """What a reader has to know when the test vectors are not of the network's data set."""
+    if about is None or not about.vectors_stand_in:
+        return []
+    return [
+        f"The test vectors are {about.vectors_from}: firing rates, synops, packets, energy and times are of these, not of the "
+        "images that the network was trained for. The mIoU is of the training. Export again where the data set is."
+    ]
 
 
 def _fired(graph: Graph, spikes: Spikes) -> Spikes:

@@ -20,6 +20,7 @@ from neuroseg.cli import (
     studies,
     supporting,
     training,
+    zoo,
 )
 from neuroseg.cli.app import app
 
@@ -39,6 +40,7 @@ __all__ = [
     "studies",
     "supporting",
     "training",
+    "zoo",
 ]
 
 

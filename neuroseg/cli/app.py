@@ -15,7 +15,7 @@ from export.errors import NeurosegError, UsageError
 
 # In the order of use; a command that is not listed comes last.
 ORDER = (
-    *("demo", "data", "support", "describe", "skips", "fit", "train", "convert", "eval"),
+    *("demo", "data", "zoo", "support", "describe", "skips", "fit", "train", "convert", "eval"),
     *("export", "map", "report", "verify"),
     *("simulate", "parity", "ladder", "study", "tables", "hw", "doctor-env"),
 )
@@ -44,6 +44,35 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def in_zoo(given: Any) -> Any:
+    """Callback of every argument that takes RUN folders: `zoo:NAME` becomes the folder of that network, the rest stays."""
+    from neuroseg.zoo.names import PREFIX, resolve_run
+
+    if isinstance(given, (list, tuple)):
+        return [in_zoo(one) for one in given]
+    return type(given)(resolve_run(given)) if str(given).startswith(PREFIX) else given
+
+
+def outside_zoo(out: Path | None) -> Path | None:
+    """Callback of every option that names what is written: the zoo's own networks are refused."""
+    from neuroseg.zoo.names import check_not_zoo
+
+    if out is not None:
+        check_not_zoo(out)
+    return out
+
+
+def no_run_of_zoo(bundle: Path) -> Path:
+    """Callback of every argument that takes a bundle: a network of the zoo has to be exported first."""
+    name = str(bundle)
+    if name.startswith("zoo:"):
+        raise UsageError(
+            f"'{name}' is a trained network, not a bundle. Export it first: neuroseg export {name} --out {name[4:]}.bundle"
+        )
+    return bundle
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON on standard output.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Do not check the bundle's hashes.")]
 Deadline = Annotated[float | None, typer.Option(help="Seconds after which a Lava run is ended.", min=1)]
@@ -51,9 +80,13 @@ BoardTiming = Annotated[
     str | None,
     typer.Option(metavar="IN,OUT", help="Steps between host and chip, there and back; with loihi2 only. Default 0,0."),
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Folder made by `neuroseg train`.")]
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder made by `neuroseg export`.")]
+Out = Annotated[Path, typer.Option(help="Folder to write.", callback=outside_zoo)]
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder made by `neuroseg train`, or zoo:NAME.", callback=in_zoo)
+]
+BundlePath = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="Folder made by `neuroseg export`.", callback=no_run_of_zoo)
+]
 
 
 def warn_no_verify(no_verify: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import BundlePath, Json, NoVerify, Out, RunPath, app, warn_no_verify
+from neuroseg.cli.app import BundlePath, Json, NoVerify, Out, RunPath, app, outside_zoo, warn_no_verify
 
 
 @app.command("export", epilog="Example: neuroseg export runs/first --target loihi2 --out runs/first.bundle")
@@ -51,7 +51,9 @@ def export_command(
 @app.command(epilog="Example: neuroseg report runs/first.bundle --html first.html")
 def report(
     bundle: BundlePath,
-    html: Annotated[Path | None, typer.Option(help="Write the page there, the certificate's beside it.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the page there, the certificate's beside it.", callback=outside_zoo)
+    ] = None,
     no_verify: NoVerify = False,
     json: Json = False,
 ) -> None:

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import Json, Out, app
+from neuroseg.cli.app import Json, Out, app, in_zoo
 from neuroseg.cli.studies import study
 
-Source = Annotated[Path, typer.Argument(metavar="RUN_OR_ONNX", help="Folder of a trained ANN, or an .onnx file.")]
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="RUN_OR_ONNX", help="Folder of a trained ANN, zoo:NAME, or an .onnx file.", callback=in_zoo),
+]
 
 
 @app.command(epilog="Example: neuroseg convert runs/unet --neuron if --reset hard --steps 50 --out runs/unet-if")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from export.errors import UsageError
-from neuroseg.cli.app import Json, app
+from neuroseg.cli.app import Json, app, outside_zoo
 
 data = typer.Typer(
     help="Look at data sets before training on them. Without a command: the list of those that can be read.",
@@ -63,7 +63,7 @@ def show_command(
         str, typer.Argument(metavar="CONFIG_OR_PATH", help="A config's file or name, or the folder of a data set.")
     ],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")] = None,
-    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("sheet.png"),
+    out: Annotated[Path, typer.Option(help="PNG file to write.", callback=outside_zoo)] = Path("sheet.png"),
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     count: Annotated[int, typer.Option(help="Items, spread over the split; at most 24.", min=1, max=24)] = 6,
     training: Annotated[

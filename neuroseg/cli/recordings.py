@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import Json
+from neuroseg.cli.app import Json, outside_zoo
 from neuroseg.cli.data import data
 
 
 @data.command("events", epilog="Example: neuroseg data events recordings/ --out events.png")
 def events_command(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A recording, or a folder with some below it.")],
-    out: Annotated[Path | None, typer.Option(help="PNG file to draw the first ones to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG file to draw the first ones to.", callback=outside_zoo)] = None,
     json: Json = False,
 ) -> None:
     """What is in recordings (.bin, .bs2, .dat, .aedat, .aedat4): events, duration, sensor; exit code 1 for a fault."""

@@ -16,6 +16,7 @@ from neuroseg.cli.app import (
     Out,
     app,
     fail_on_mismatch,
+    outside_zoo,
     two_steps,
     warn_no_verify,
 )
@@ -28,7 +29,7 @@ def simulate(
     bundle: BundlePath,
     backend: Annotated[str, typer.Option(help="int, lava, lava-fast or loihi2.")] = "int",
     samples: Annotated[int | None, typer.Option(help="Test vectors to run; default all.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Keep the spikes in this .npz file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the spikes in this .npz file.", callback=outside_zoo)] = None,
     deadline: Deadline = None,
     board_timing: BoardTiming = None,
     no_verify: NoVerify = False,
@@ -97,7 +98,9 @@ def ladder(
     rungs: Annotated[
         str, typer.Option(help="Comma-separated: float, folded, slayer, int, lava-fast, lava, loihi2.")
     ] = "float,folded,slayer,int,lava-fast,lava",
-    out: Annotated[Path | None, typer.Option(help="Folder for ladder.json and the pictures.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for ladder.json and the pictures.", callback=outside_zoo)
+    ] = None,
     deadline: Deadline = None,
     board_timing: BoardTiming = None,
     no_verify: NoVerify = False,

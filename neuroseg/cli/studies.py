@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from export.errors import UsageError
-from neuroseg.cli.app import Json, Out, RunPath, app
+from neuroseg.cli.app import Json, Out, RunPath, app, in_zoo
 
 study = typer.Typer(
     help="Curves of a network: score against time steps, against noise, where it spikes. PNG and JSON.",
@@ -41,7 +41,10 @@ def whole_numbers(text: str, option: str) -> list[int]:
 @study.command("timesteps", epilog="Example: neuroseg study timesteps runs/first --inference 1,2,3,5,8 --json")
 def timesteps_command(
     subject: Annotated[
-        str, typer.Argument(metavar="RUN_OR_CONFIG", help="A RUN folder; or a config, which is trained.")
+        str,
+        typer.Argument(
+            metavar="RUN_OR_CONFIG", help="A RUN folder or zoo:NAME; or a config, which is trained.", callback=in_zoo
+        ),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to a config.")
@@ -68,7 +71,10 @@ def timesteps_command(
 @study.command("noise", epilog="Example: neuroseg study noise runs/snn runs/ann --sigma 0,0.05,0.1,0.2")
 def noise_command(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN ...", help="RUN folders, such as an SNN and its ANN twin.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN ...", help="RUN folders or zoo:NAME, such as an SNN and its ANN twin.", callback=in_zoo
+        ),
     ],
     sigma: Annotated[
         str, typer.Option(help="Deviations in units of the pixels' range, comma-separated.")

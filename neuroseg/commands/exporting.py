@@ -28,6 +28,7 @@ from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.reference import Samples, Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
 from neuroseg.config import Config
 from neuroseg.train import load_run
+from neuroseg.zoo.card import has_card
 
 TARGETS = ("loihi2",)
 WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
@@ -48,7 +49,8 @@ def export_run(
 ) -> dict[str, Any]:
     """Compile the run and write the bundle with `vectors` test vectors; returns the content of `report.json`.
 
-    The vectors are the spikes of the trained module, folded and quantised, run by stock SLAYER on the first test images.
+    The vectors are the spikes of the trained module, folded and quantised, run by stock SLAYER on the first test images. A
+    network of the zoo whose data set is not on this machine gets photographs instead, and the report says so.
 
     delays  how skips wait: relay, neuron or auto
     system  a name in `hw_configs`, or the path of a YAML file: what does not fit it is refused, unless `force`; then the
@@ -65,7 +67,7 @@ def export_run(
     check_outside(out.parent)
     check_writable(out, is_bundle)  # found out before minutes are spent
     config, model = load_run(run)
-    samples = load_samples(config, vectors, "--vectors")
+    samples = load_samples(config, vectors, "--vectors", replaceable=has_card(run))
     chip = target if board is None else board.chip
     compiled = compile_module(
         model, config.input_shape, layout=layout, delays=delays, target=chip, allow_graded=allow_graded
@@ -86,7 +88,7 @@ def export_run(
         inputs=inputs,
         spikes=known,
         computed=computed,
-        about=_about(run, config),
+        about=replace(_about(run, config), vectors_from=samples.source, vectors_stand_in=samples.stand_ins),
         system=board,
     )
 

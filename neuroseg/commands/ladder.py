@@ -53,7 +53,7 @@ def ladder(
              "iou_delta_per_class" (to the first rung), "against", "compared", "mismatches", "spike_agreement",
              "pixel_agreement", "first_divergence", "seconds", "error"}; what compares is null on the first rung. A rung
              that fails has its sentence in "error" (null on the others) and null measures; the next one is compared with
-             the last that ran, and deltas are to the first that ran
+             the last that ran, and deltas are to the first that ran. Scores are null where photographs stand in for the data
     raises   UsageError for unknown rungs, too many samples and an `out` that cannot be written
     """
     check_board_timing(board_timing, rungs)
@@ -128,6 +128,9 @@ def _failed(rung: str, seconds: float, error: str) -> dict[str, Any]:
 
 
 def _scores(maps: NDArray[np.int64], samples: Samples, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if not samples.scored:
+        unknown = [None] * samples.classes
+        return {"miou": None, "pixel_accuracy": None, "iou_per_class": unknown, "iou_delta_per_class": unknown}
     confusion = confusion_matrix(maps, samples.masks, samples.classes)
     iou = [None if np.isnan(value) else float(value) for value in iou_per_class(confusion).tolist()]
     first = next((row["iou_per_class"] for row in rows if row["error"] is None), iou)
@@ -164,7 +167,8 @@ def _draw(out: Path, samples: Samples, rows: Sequence[dict[str, Any]], maps: Map
     pairs = [(rows[0]["name"], rows[-1]["name"])]
     broken = [(row["against"], row["name"]) for row in rows if row["exact"] and row["mismatches"]]
     draw_disagreement(out / DISAGREEMENT, samples, maps, pairs + [pair for pair in broken if pair not in pairs])
-    draw_iou(out / IOU, names, {row["name"]: row["iou_per_class"] for row in rows})
+    if samples.scored:
+        draw_iou(out / IOU, names, {row["name"]: row["iou_per_class"] for row in rows})
 
 
 def show_ladder(result: dict[str, Any], out: Path | None = None) -> None:
@@ -184,15 +188,22 @@ def show_ladder(result: dict[str, Any], out: Path | None = None) -> None:
         compared = sum(row["compared"] for row in exact)
         say(f"{result['mismatches']:,} mismatches in {compared:,} neuron-steps between exact rungs (slayer and below)")
     if out is not None:
-        drawn = sum(row["error"] is None for row in result["rungs"]) > 1
-        say(f"written to {out}: {', '.join((LADDER, DISAGREEMENT, IOU) if drawn else (LADDER,))}")
+        say(f"written to {out}: {', '.join((LADDER, *_drawn(result)))}")
+
+
+def _drawn(result: dict[str, Any]) -> tuple[str, ...]:
+    """The pictures that `_draw` makes."""
+    ran = [row for row in result["rungs"] if row["error"] is None]
+    if len(ran) < 2:
+        return ()
+    return (DISAGREEMENT,) if ran[0]["miou"] is None else (DISAGREEMENT, IOU)
 
 
 def _show_deltas(result: dict[str, Any]) -> None:
     """IoU per class of the last rung that ran, minus that of the first; and the rungs that did not."""
     ran = [row for row in result["rungs"] if row["error"] is None]
     failed = [row["name"] for row in result["rungs"] if row["error"] is not None]
-    if len(ran) > 1:
+    if len(ran) > 1 and ran[0]["miou"] is not None:
         deltas = [
             f"{name} {delta:+.2%}"
             for name, delta in zip(result["class_names"], ran[-1]["iou_delta_per_class"], strict=True)
@@ -206,7 +217,8 @@ def _show_deltas(result: dict[str, Any]) -> None:
 def _line(row: dict[str, Any]) -> tuple[object, ...]:
     if row["error"] is not None:
         return row["name"], "failed", "", "", "", "", row["seconds"]
-    scores = row["name"], f"{row['miou']:.4f}", f"{row['pixel_accuracy']:.2%}"
+    scored = row["miou"] is not None
+    scores = row["name"], *((f"{row['miou']:.4f}", f"{row['pixel_accuracy']:.2%}") if scored else ("none", "none"))
     if row["against"] is None:
         return *scores, "", "", "", row["seconds"]
     agreed = f"{row['spike_agreement']:.4%}" if row["mismatches"] else "all"

@@ -132,7 +132,7 @@ def _classes(axes: Any, samples: Samples, row: int, maps: Mapping[str, Map]) -> 
 
 def _difference(axis: Any, samples: Samples, row: int, left: Map, right: Map) -> None:
     """Red where two maps differ, black where the truth is void; the number of pixels under it."""
-    known = samples.masks[row] != VOID
+    known = samples.compared[row]
     different = (left[row] != right[row]) & known
     cell = np.full((*different.shape, 3), WHITE)
     cell[different], cell[~known] = RED, BLACK

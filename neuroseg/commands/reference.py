@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.errors import FileFormatError, UsageError
+from export.errors import FileFormatError, MissingData, UsageError
 from export.graph import Graph
 from export.parity.compare import class_scores
-from neuroseg.commands.console import Report
+from neuroseg.commands.console import Report, say
 from neuroseg.config import Config
+from neuroseg.data.stand_ins import PHOTOGRAPHS, stand_ins
 from neuroseg.metrics import VOID, class_map, confusion_matrix, miou, pixel_agreement
 from neuroseg.models import quantized, record_spikes
 from neuroseg.train import dataset, load_run
@@ -32,6 +33,8 @@ class Samples:
 
     class_names  in mask order
     colours      (r, g, b) 0..255 per class, as the data set draws them; None: it has no custom
+    source       what they are, in words
+    stand_ins    photographs in the place of images that are not here: every mask is void, no score means anything
     """
 
     images: torch.Tensor
@@ -40,6 +43,19 @@ class Samples:
     class_names: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] | None = None
     denoising: bool = False
+    source: str = ""
+    stand_ins: bool = False
+
+    @property
+    def scored(self) -> bool:
+        """Whether class maps can be held against masks."""
+        return not self.denoising and not self.stand_ins
+
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """(N, H', W'): pixels on which two class maps are compared: those that are not void; of stand-ins all."""
+        known: NDArray[np.bool_] = self.masks != VOID
+        return np.ones_like(known) if self.stand_ins else known
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,9 +79,17 @@ class Samples:
         return replace(self, images=self.images[:count], masks=self.masks[:count])
 
 
-def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples:
-    """The first images of the test split; UsageError when it has fewer. Labels of several sizes are resized to the input's."""
-    items = dataset(config.model_copy(update={"data": config.data.stackable}), "test")
+def load_samples(config: Config, count: int, flag: str = "--samples", *, replaceable: bool = False) -> Samples:
+    """The first images of the test split; UsageError when it has fewer. Labels of several sizes are resized to the input's.
+
+    replaceable  a data set that is not on this machine is replaced by photographs, and the user told so; else MissingData
+    """
+    try:
+        items = dataset(config.model_copy(update={"data": config.data.stackable}), "test")
+    except MissingData as error:
+        if not replaceable or not can_stand_in(config):
+            raise
+        return _photographs(config, count, flag, error)
     if not 1 <= count <= len(items):
         raise UsageError(
             f"{flag} {count} is out of range: the test split has {len(items)} images, at least 1 is needed."
@@ -75,7 +99,30 @@ def load_samples(config: Config, count: int, flag: str = "--samples") -> Samples
     denoising = config.data.task == "denoising"
     masks = np.stack([np.asarray(mask) for _, mask in pairs])
     masks = masks if denoising else masks.astype(np.int64)
-    return Samples(images, masks, items.classes, tuple(items.class_names), getattr(items, "colours", None), denoising)
+    names, colours = tuple(items.class_names), getattr(items, "colours", None)
+    source = f"the test split of '{config.data.name}'"
+    return Samples(images, masks, items.classes, names, colours, denoising, source)
+
+
+def can_stand_in(config: Config) -> bool:
+    """Whether photographs can take the place of a network's images: not of frames and spikes, nor of pairs that are denoised."""
+    inputs = config.data.inputs
+    return config.data.task == "segmentation" and inputs.kind == "image" and inputs.channels in (1, 3)
+
+
+def _photographs(config: Config, count: int, flag: str, error: MissingData) -> Samples:
+    """Stand-ins, and a word to the user on why."""
+    if count < 1:
+        raise UsageError(f"{flag} {count} is out of range: at least 1 is needed.")
+    name = config.data.name
+    source = f"{PHOTOGRAPHS}, since the data set '{name}' was not on the machine that made them"
+    say(f"data set '{name}' is not here ({error})")
+    say(
+        f"{count} {PHOTOGRAPHS} take its place: spikes are compared on them, but there is no mIoU, and rates are theirs."
+    )
+    images = stand_ins(count, config.data.inputs.channels, config.data.size)
+    masks = np.full((count, *config.data.size), VOID, dtype=np.int64)
+    return Samples(images, masks, config.data.classes, source=source, stand_ins=True)
 
 
 def quantized_module(folder: Path, quantization: dict[str, Any]) -> tuple[Config, nn.Module]:
@@ -120,15 +167,15 @@ def maps_of(graph: Graph, spikes: Mapping[str, NDArray[np.uint8]], samples: Samp
 
 
 def score(maps: NDArray[Any], samples: Samples) -> float | None:
-    """Data-set mIoU of class maps (N, H', W'); None where there are no classes."""
-    if samples.denoising:
+    """Data-set mIoU of class maps (N, H', W'); None where there are no classes, or no true ones."""
+    if not samples.scored:
         return None
     return miou(confusion_matrix(maps, samples.masks[: len(maps)], samples.classes))
 
 
 def agreement(left: NDArray[Any], right: NDArray[Any], samples: Samples) -> float:
-    """Share of pixels, void aside, to which two sides give the same class; of what denoises, share of equal values."""
+    """Share of the pixels that are compared to which two sides give the same class; of what denoises, share of equal values."""
     if samples.denoising:
         return float(np.mean(left == right))
-    known = samples.masks[: len(left)] != VOID
+    known = samples.compared[: len(left)]
     return pixel_agreement(left[known], right[known])

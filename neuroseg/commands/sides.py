@@ -142,7 +142,8 @@ def open_sides(
         modules["float"] = load_run(bundle.path / "model")[1]
         modules["folded"] = folded_module(modules["float"], synapses)
     errors: dict[str, Any] = quantization.get("relative_rms_error", {})
-    images = load_samples(config, samples)
+    replaced = bool(bundle.json("report.json").get("vectors_stand_in"))  # then its test vectors are photographs, too
+    images = load_samples(config, samples, replaceable=replaced)
     told = {n: float(e) for n, e in errors.items()}
     return Sides(bundle, images, modules, told, synapses, deadline_s, board_timing)
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.errors import DataError
+from export.errors import MissingData
 from neuroseg.data.sources import Split
 
 DATA_FOLDER = "NEUROSEG_DATA"
@@ -38,7 +38,7 @@ def data_folder(root: str, key: str = "data.root") -> Path:
     if path.is_absolute() or (base is None and path.is_dir()):
         return path
     if base is None:
-        raise DataError(
+        raise MissingData(
             f"data folder '{root}' is not in the current folder, and {DATA_FOLDER} is not set. Set {DATA_FOLDER} to the "
             f"folder that holds it, or say where it is: {key}=/path/to/{path.name}"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.errors import DataError
+from export.errors import DataError, MissingData
 
 Size: TypeAlias = tuple[int, int]
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -60,9 +60,9 @@ def checked_size(name: str, size: Size | None) -> Size | None:
 
 
 def checked_folder(root: Path, expected: str) -> Path:
-    """The folder, if it is one; `expected` ends the error's sentence."""
+    """The folder, if it is one; else MissingData, whose sentence `expected` ends."""
     if not root.is_dir():
-        raise DataError(f"'{root}' is no folder. Give the folder that holds {expected}.")
+        raise MissingData(f"'{root}' is no folder. Give the folder that holds {expected}.")
     return root
 
 
