@@ -1,4 +1,4 @@
-"""Hops of all placing methods side by side, in one run: `python benchmarks/placement.py`.
+"""Hops of all placing methods side by side, in one run: `python -m benchmarks.placement`.
 
 Networks have random weights, whose normalisations have seen embedded images once, so that neurons fire; rates are measured
 on two other such images. Prints a table and writes benchmarks/results/placement.json. Takes about a minute.
@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 import hw_configs
+from benchmarks.networks import benchmark_config
 from export.execute.integer import run_integer
 from export.mapping.hops import Hops, measure_hops
 from export.mapping.locate import METHODS, locate
 from export.mapping.traffic import Traffic, assumed_activity, count_packets, measured_activity
 from export.pipeline import Compiled, compile_module
-from neuroseg.config import load_config
 from neuroseg.data import DigitsOnPhotos
 from neuroseg.models import build_model, record_spikes
 
@@ -72,7 +72,7 @@ def measure(name: str, classes: int, system_name: str) -> dict[str, Any]:
 
 def compile_and_count(name: str, classes: int) -> tuple[Compiled, Traffic, Traffic]:
     """A network that fires, its traffic with measured rates, and with one rate assumed for all."""
-    config = load_config(name)
+    config = benchmark_config(name)
     height, width = config.data.size
     photos = DigitsOnPhotos("test", (height, width), 2, 10, seed=3)
     images = torch.stack([photos[i][0] for i in range(10)])

@@ -1,8 +1,8 @@
 """What taking skips elsewhere costs in accuracy and saves in neurons: mfs-nano on CamVid, `python benchmarks/skips_nano.py`.
 
-Trains mfs-nano with `model.attention=first` (or goes on from what is in runs/nano-first) by the recipe of mfs-nano,
-scores it as `make camvid` scores mfs-nano, and writes both beside each other to benchmarks/results/skips_nano.json. One
-seed each: a difference of a few hundredths of mIoU is within what another seed gives.
+Trains the network of benchmarks/networks/mfs-nano.yaml with its attention taken from the encoder's end and from its first
+spikes (or goes on from what is in runs/nano-output and runs/nano-first), scores both, and writes them beside each other to
+benchmarks/results/skips_nano.json. One seed each: a difference of a few hundredths of mIoU is within what another seed gives.
 """
 
 from __future__ import annotations
@@ -12,42 +12,46 @@ import os
 import platform
 from typing import Any
 
-import camvid_nano
 from camvid_nano import EVALUATIONS, KEPT_SCORES, ROOT, neuroseg
 
-RUN = ROOT / "runs" / "nano-first" / "run"
+CONFIG = ROOT / "benchmarks" / "networks" / "mfs-nano.yaml"
+RUNS = ROOT / "runs"
 RESULT = ROOT / "benchmarks" / "results" / "skips_nano.json"
-CHANGE = "model.attention=first"
+KEPT = ("epochs", "best_epoch", "best_val_miou", "train_time_s", "miou")
+WAYS = ("output", "first")
 
 
 def main() -> None:
     """Train, score and cost by the command line, as a user would."""
-    if not (RUN / "metrics.json").is_file():
-        resume = ["--resume"] if (RUN / "checkpoints" / "last.ckpt").is_file() else []
-        neuroseg("train", "mfs-nano", CHANGE, "--out", RUN, *resume)
-    trained = json.loads((RUN / "metrics.json").read_text())
-    scores = {name: neuroseg("eval", RUN, *flags) for name, flags in EVALUATIONS.items()}
-    kept = json.loads(camvid_nano.RESULT.read_text())
-    content = {
+    content: dict[str, Any] = {
         "schema_version": 1,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
-        "output": {"train": kept["train"], "eval": kept["eval"], "ways": _ways()},
-        "first": {
-            "train": {key: trained[key] for key in kept["train"]},
-            "eval": {name: {key: s[key] for key in KEPT_SCORES} for name, s in scores.items()},
-            "ways": _ways(CHANGE),
-        },
+        **{way: _measured(way) for way in WAYS},
     }
     RESULT.write_text(json.dumps(content, indent=1) + "\n")
-    for name in ("output", "first"):
-        row = content[name]
-        print(f"attention={name}: {_line(row)}")
+    for way in WAYS:
+        print(f"attention={way}: {_line(content[way])}")
     print(f"wrote {RESULT.relative_to(ROOT)}")
 
 
-def _ways(*overrides: str) -> dict[str, int]:
+def _measured(way: str) -> dict[str, Any]:
+    """Training, scores and neurons with the attention taken from `way`."""
+    run, change = RUNS / f"nano-{way}" / "run", f"model.attention={way}"
+    if not (run / "metrics.json").is_file():
+        resume = ["--resume"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+        neuroseg("train", CONFIG, change, "--out", run, *resume)
+    trained = json.loads((run / "metrics.json").read_text())
+    scores = {name: neuroseg("eval", run, *flags) for name, flags in EVALUATIONS.items()}
+    return {
+        "train": {key: trained[key] for key in KEPT},
+        "eval": {name: {key: s[key] for key in KEPT_SCORES} for name, s in scores.items()},
+        "ways": _ways(change),
+    }
+
+
+def _ways(change: str) -> dict[str, int]:
     """Deployed neurons by each way of waiting, where each is at its cheapest."""
-    return {way["name"]: way["neurons_low"] for way in neuroseg("skips", "mfs-nano", *overrides)["ways"]}
+    return {way["name"]: way["neurons_low"] for way in neuroseg("skips", CONFIG, change)["ways"]}
 
 
 def _line(row: dict[str, Any]) -> str:

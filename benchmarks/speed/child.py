@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.networks import benchmark_config
 from benchmarks.speed.measure import in_process, peak, reset_peak
 from benchmarks.speed.networks import compiled, enlivened, images, random_spikes
 from export.execute.integer import run_integer
@@ -42,7 +43,7 @@ def int_sample(network: str, size: list[int], samples: int = 1, device: str = "c
 def write(network: str, size: list[int], path: str) -> dict[str, float]:
     """A network with random weights, compiled, as NetX; time of both, peak of this whole process."""
     start = time.perf_counter()
-    config = load_config(network)
+    config = benchmark_config(network)
     net = compile_module(build_model(config.model, config.data.classes), (3, size[0], size[1]))
     write_netx(net.graph, Path(path))
     return {"time_s": time.perf_counter() - start, "peak_gb": peak()}
@@ -51,7 +52,7 @@ def write(network: str, size: list[int], path: str) -> dict[str, float]:
 def run_folder(network: str, size: list[int], path: str) -> dict[str, float]:
     """A RUN of a network with random weights, on embedded images: any size, no data set needed."""
     data = ["data.name=digits", f"data.size={list(size)}", "data.classes=11"]
-    shipped = load_config(network)
+    shipped = benchmark_config(network)
     config = shipped.model_copy(update={"data": load_config("mfs-tiny", data).data})
     model = build_model(config.model, config.data.classes)
     assert isinstance(model, MfsSeg)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import benchmark_config
 from benchmarks.speed.measure import ROOT
 from export.dataflow import Add, Node
 from export.graph import Array, Graph, Shape
 from export.passes.trace import LEAVES
 from export.pipeline import Compiled, compile_module
-from neuroseg.config import load_config
 from neuroseg.models import build_model
 from neuroseg.models.blocks import Cell, EfsBlock
 from neuroseg.models.norm import Tdbn
@@ -73,11 +73,11 @@ def stage(quick: bool = False) -> tuple[nn.Module, tuple[int, int]]:
 
 
 def network(name: str, size: tuple[int, int] | None = None) -> tuple[nn.Module, tuple[int, int]]:
-    """A shipped network: mfs-nano trained, the others with random weights; and its image size."""
+    """A network of `benchmarks.networks`: mfs-nano trained, the others with random weights; and its image size."""
     if name == "mfs-nano":
         config, model = load_run(Path(TRAINED_NANO))
         return model, config.data.size
-    config = load_config(name)
+    config = benchmark_config(name)
     size = size or config.data.size
     return enlivened(build_model(config.model, config.data.classes), size), size
 

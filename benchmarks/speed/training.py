@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import benchmark_config
 from benchmarks.speed.kits import Flow, Slayer, flow_of
 from benchmarks.speed.measure import Plan, Row, Timed, in_turn, limit, versus
 from benchmarks.speed.networks import efs_block, efs_nodes, images, network
 from benchmarks.speed.rivals import FRAMEWORKS, Rounded, SnnTorch, SpikingJelly
-from neuroseg.config import load_config
 from neuroseg.models.slayer import compile_for_this_machine
 
 BATCH, STEPS, CUDA_BATCH = 2, 5, 8
@@ -128,7 +128,7 @@ def _block_sides(channels: int, size: tuple[int, int], device: str) -> dict[str,
 
 def _network_sides(name: str, size: tuple[int, int] | None, device: str, batch: int = BATCH) -> dict[str, Side]:
     """Every head is trained on every side."""
-    config = load_config(name)
+    config = benchmark_config(name)
     size = size or config.data.size
     ours, _ = network(name, size)
     ours = ours.to(device)
