@@ -27,8 +27,8 @@ class TrainConfig(Section):
     warmup_epochs  epochs over which lr rises from zero
     ema_decay    what is validated and kept is an average of the weights of all steps, in which a step counts for this factor
                  less than the next one (0.99: the last hundred steps or so); 0: the weights of the last step
-    teacher      folder of a trained RUN, an ANN or a larger network, whose class map is imitated, too; null: none. It gets the
-                 same images, resized to its own size
+    teacher      folder of a trained RUN (or zoo:NAME), an ANN or a larger network, whose class map is imitated, too; null: none.
+                 It gets the same images, resized to its own size
     teacher_weight, teacher_temperature   weight of the imitation in the loss; what both networks' logits are divided by in it
     qat_epochs   the last epochs that train quantisation-aware: the folded weights are rounded to the chip's integers in the
                  forward pass, and the statistics of the norms stand still. 0: never

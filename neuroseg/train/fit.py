@@ -72,7 +72,7 @@ def train(
     start_from = checkpoints.resume() if resume else None
     if not (resume or restart):
         checkpoints.check_free()
-    teacher = None if config.train.teacher is None else Teacher(Path(config.train.teacher), config)
+    teacher = None if config.train.teacher is None else Teacher(config.train.teacher, config)
     prepare_run(out)
     task = task_of(config, _network(config, start), groups, weights=_weights(config), teacher=teacher)
     with _quiet_lightning():

@@ -12,17 +12,18 @@ from torch import Tensor
 from export.errors import UsageError
 from neuroseg.config import Config
 from neuroseg.train.run_folder import load_run
+from neuroseg.zoo import resolve_run
 
 
 class Teacher:
     """The class map of a trained RUN for the images that a network trains on. No module: it is not saved with that network.
 
-    run     folder of the teacher
+    run     folder of the teacher, or zoo:NAME
     config  of the network that learns: of the same classes and kind of input, else UsageError
     """
 
-    def __init__(self, run: Path, config: Config) -> None:
-        self.config, self.model = load_run(run)
+    def __init__(self, run: str | Path, config: Config) -> None:
+        self.config, self.model = load_run(resolve_run(run))
         self._check(run, config)
         self.model.requires_grad_(False)
 
@@ -34,7 +35,7 @@ class Teacher:
         scores: Tensor = self.model(resized if resized.shape != images.shape else images)[0]
         return scores
 
-    def _check(self, run: Path, config: Config) -> None:
+    def _check(self, run: str | Path, config: Config) -> None:
         for what, own, wanted in (
             ("task", self.config.data.task, config.data.task),
             ("classes", self.config.data.classes, config.data.classes),
