@@ -60,6 +60,7 @@ def main() -> None:
 
 def _write(losses: list[float], about: dict[str, Any]) -> None:
     """What is known so far."""
+    enough = len(losses) >= 2 * ENDS  # else both means would be of the same steps
     content = {
         "schema_version": 1,
         "config": NAME,
@@ -68,8 +69,8 @@ def _write(losses: list[float], about: dict[str, Any]) -> None:
         "torch": torch.__version__,
         "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "steps": len(losses),
-        "first_mean": fmean(losses[:ENDS]),
-        "last_mean": fmean(losses[-ENDS:]),
+        "first_mean": fmean(losses[:ENDS]) if enough else None,
+        "last_mean": fmean(losses[-ENDS:]) if enough else None,
         "losses": losses,
     }
     RESULT.write_text(json.dumps(content, indent=1) + "\n")

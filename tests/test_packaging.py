@@ -52,7 +52,7 @@ def pins(file: str) -> dict[str, str]:
 def wheel(tmp_path_factory) -> Path:
     """Our wheel, built offline from a copy of the sources."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "LICENSE"):
+    for name in ("pyproject.toml", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -12,8 +12,10 @@ from export.errors import NeurosegError, UsageError
 from neuroseg.commands.training import evaluate_run, train_config
 from neuroseg.config import Config, load_config
 from neuroseg.metrics import VOID, class_map, confusion_matrix, miou
-from neuroseg.train import Task, load_run
+from neuroseg.models import build
+from neuroseg.train import Task, dataset, load_run
 from neuroseg.train.loss import imitation, lovasz_softmax, multi_scale_loss
+from neuroseg.train.run_folder import save_run
 from neuroseg.train.teacher import Teacher
 
 SMALL = ("data.train_samples=16", "model.blocks=0")
@@ -28,7 +30,7 @@ def random_maps(classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Te
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 3.0])])
-@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_the_focal_loss_weighs_each_pixel_by_what_is_missing(gamma: float, weights: torch.Tensor | None) -> None:
     logits, mask = random_maps()
     total, share = 0.0, 0.0
@@ -40,6 +42,13 @@ def test_the_focal_loss_weighs_each_pixel_by_what_is_missing(gamma: float, weigh
         share += own
     found = multi_scale_loss((logits,), mask, weights, focal_gamma=gamma)
     assert float(found) == pytest.approx(total / share, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_a_pixel_that_is_certain_gives_no_gradient_that_is_not_a_number(gamma: float) -> None:
+    logits = torch.tensor([40.0, 0.0, 0.0, 0.5]).reshape(1, 2, 1, 2).requires_grad_()
+    multi_scale_loss((logits,), torch.zeros(1, 1, 2, dtype=torch.long), focal_gamma=gamma).backward()
+    assert logits.grad is not None and bool(logits.grad.isfinite().all()) and bool(logits.grad.any())
 
 
 def jaccard_loss(wrong: set[int], own: set[int]) -> float:
@@ -131,17 +140,17 @@ def test_a_training_with_averaged_weights_resumes_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = Task.on_train_epoch_start
-    config = load_config("mfs-tiny", [*SMALL, "train.epochs=3", "train.ema_decay=0.9", "train.qat_epochs=1"])
+    config = load_config("mfs-tiny", [*SMALL, "train.epochs=4", "train.ema_decay=0.9", "train.qat_epochs=3"])
 
     def interrupted(task: Task) -> None:
-        if task.current_epoch == 1:
+        if task.current_epoch == 2:
             raise KeyboardInterrupt
         begin(task)
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_config(config, whole)
     monkeypatch.setattr(Task, "on_train_epoch_start", interrupted)
-    with pytest.raises(NeurosegError, match="interrupted in epoch 2 of 3"):
+    with pytest.raises(NeurosegError, match="interrupted in epoch 3 of 4"):
         train_config(config, parts)
     monkeypatch.setattr(Task, "on_train_epoch_start", begin)
     train_config(config, parts, resume=True)
@@ -163,8 +172,6 @@ def test_a_teacher_pulls_the_network_towards_its_class_map(ann: Path, tmp_path: 
         config = load_config("mfs-tiny", [*shared, *changes])
         train_config(config, folder)
         teacher, model = Teacher(ann, config), load_run(folder)[1]
-        from neuroseg.train import dataset
-
         data = dataset(config, "train")
         images, masks = (torch.stack(parts) for parts in zip(*(data[i] for i in range(len(data))), strict=True))
         return float(imitation(model(images)[0], teacher.logits(images), masks, 1.0))
@@ -180,11 +187,23 @@ def test_a_teacher_of_another_size_sees_resized_images(ann: Path) -> None:
     assert Teacher(ann, config).logits(images).shape[-2:] == load_run(ann)[1](images[..., :16, :16])[0].shape[-2:]
 
 
-def test_a_teacher_of_other_classes_is_refused(ann: Path) -> None:
-    with pytest.raises(UsageError, match=r"has classes 2, this network 11: it cannot be imitated"):
+def test_a_teacher_of_another_data_set_or_split_is_refused(ann: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"has data set digits, this network camvid \(data.protocol=segnet\): it cannot be"
+    ):
         Teacher(ann, load_config("mfs-nano"))
     with pytest.raises(UsageError, match="does not exist"):
         Teacher(ann / "nothing", load_config("mfs-tiny"))
+
+
+def test_a_teacher_that_trained_on_what_its_pupil_is_scored_on_is_refused(tmp_path: Path) -> None:
+    config = load_config("mfs-nano", ["data.protocol=paper"])
+    save_run(tmp_path, config, build(config), {"schema_version": 1})
+    Teacher(tmp_path, config)
+    with pytest.raises(
+        UsageError, match=r"has data set camvid \(data.protocol=paper\), this network camvid \(data.protocol=segnet\)"
+    ):
+        Teacher(tmp_path, load_config("mfs-nano"))
 
 
 @pytest.mark.parametrize("change", ["train.focal_gamma=2", "train.lovasz_weight=1", "train.teacher=runs/x"])

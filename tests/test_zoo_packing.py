@@ -93,11 +93,14 @@ def test_a_config_with_a_path_of_one_machine_is_refused(tmp_path):
         ({"seeds": ["other"]}, ["train.seed=1", "model.expansion=3"], "its config differs in more than train.seed"),
         ({"seeds": ["other"]}, [], "do not all have another train.seed"),
         ({"other_splits": ["other"]}, ["data.seed=4"], None),
-        ({"other_splits": ["other"]}, ["data.seed=4", "model.expansion=3"], "its model or data section says so"),
-        ({"other_splits": ["other"]}, [], "its model or data section says so"),
+        ({"other_splits": ["other"]}, ["data.seed=4", "model.expansion=3"], "its model, train or data section says so"),
+        ({"other_splits": ["other"]}, ["data.seed=4", "train.lr=0.1"], "its model, train or data section says so"),
+        ({"other_splits": ["other"]}, [], "its model, train or data section says so"),
         ({"ann": "other"}, ["model.neuron=relu", "model.steps=1"], None),
         ({"ann": "other"}, [], "is no ANN twin"),
         ({"ann": "other"}, ["model.neuron=relu", "model.steps=1", "data.seed=4"], "is no ANN twin"),
+        ({"ann": "other"}, ["model.neuron=relu", "model.steps=1", "model.expansion=3"], "is no ANN twin"),
+        ({"ann": "other"}, ["model.neuron=relu", "model.steps=1", "train.lr=0.1"], "is no ANN twin"),
     ],
 )
 def test_other_runs_must_be_what_the_plan_calls_them(runs, words, change, says):

@@ -13,6 +13,7 @@ import yaml
 from benchmarks.zoo.plan import Entry
 from neuroseg.config import Config, DigitsConfig, load_config
 from neuroseg.config.event_data import SyntheticEventsConfig
+from neuroseg.train.run_folder import scored_list
 from neuroseg.zoo.card import Card, Data, Deployment, Ladder, Picture, Range, Recipe, Rung, Score
 
 CONFIG, WEIGHTS, METRICS = "config.yaml", "weights.safetensors", "metrics.json"
@@ -71,7 +72,6 @@ def score_of(run: Path) -> Score:
     """The scores that a training ends with."""
     metrics = metrics_of(run)
     same = (
-        "split",
         "protocol",
         "samples",
         "arithmetic",
@@ -81,7 +81,9 @@ def score_of(run: Path) -> Score:
         "pixel_accuracy",
         "parameters",
     )
-    return Score(**{key: metrics[key] for key in same}, chosen_on_it=metrics["protocol"] == "paper")
+    return Score(
+        **{key: metrics[key] for key in same}, split=scored_list(metrics), chosen_on_it=metrics["protocol"] == "paper"
+    )
 
 
 def changes_of(config: Config) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ MEASURED = "measured.json"
 RUNGS = "float,folded,slayer,int,lava-fast"
 MAPPED_IMAGES = 2
 CAPTIONS = {
-    "classes.png": "Test images: image, truth, the trained network in torch (float), the exported one on Lava (lava-fast), and "
-    "where these two differ",
+    "classes.png": "Images that it did not train on: image, truth, the trained network in torch (float), the exported one on "
+    "Lava (lava-fast), and where these two differ",
     "maps.png": "Where it spikes: spikes per neuron and step at each place, under the edges of the image",
     "rates.png": "Spikes per neuron and step of every population",
 }
@@ -56,6 +56,11 @@ def pack(name: str, entry: Entry, runs: Path, zoo: Path, *, keep: bool = False) 
     measured = measured or measure(entry, run, work)
     pictures = tuple(Picture(file=f"{PICTURES}/{file}", caption=caption) for file, caption in CAPTIONS.items())
     card = card_of(name, entry, runs, measured, pictures)
+    if card.ladder.drop > entry.most_drop:
+        sys.exit(
+            f"'{run}' loses {card.ladder.drop:.4f} mIoU from float to chip, the plan's most_drop is {entry.most_drop:g}: train "
+            "with more train.qat_epochs"
+        )
     with replacing_folder(zoo / name, has_card) as folder:
         for file in (CONFIG, WEIGHTS, METRICS):
             shutil.copyfile(run / file, folder / file)
@@ -101,16 +106,26 @@ def check_relatives(entry: Entry, runs: Path) -> None:
         sys.exit(f"the RUNs of '{entry.run}' and its seeds {', '.join(entry.seeds)} do not all have another train.seed")
     for run in entry.other_splits:
         config = load_config(runs / run / CONFIG)
-        if config.model != own.model or config.data == own.data:
+        if config.model != own.model or config.data == own.data or config.train != own.train:
             sys.exit(
-                f"'{runs / run}' is not the network of '{entry.run}' with another split: its model or data section says so"
+                f"'{runs / run}' is not the network of '{entry.run}' with another split: its model, train or data section says so"
             )
     if entry.ann:
         twin = load_config(runs / entry.ann / CONFIG)
-        if getattr(twin.model, "neuron", None) != "relu" or twin.data != own.data:
+        if not _is_twin(twin, own):
             sys.exit(
-                f"'{runs / entry.ann}' is no ANN twin of '{entry.run}': it needs model.neuron=relu and the same data section"
+                f"'{runs / entry.ann}' is no ANN twin of '{entry.run}': it needs model.neuron=relu, model.steps=1, "
+                "train.qat_epochs=0, and all else the same"
             )
+
+
+def _is_twin(twin: Config, own: Config) -> bool:
+    """Whether a config is another's with ReLU."""
+    if getattr(twin.model, "neuron", None) != "relu" or twin.train.qat_epochs:
+        return False
+    back = {"neuron": getattr(own.model, "neuron", None), "steps": own.model.steps}
+    train = twin.train.model_copy(update={"qat_epochs": own.train.qat_epochs})
+    return twin.model_copy(update={"model": twin.model.model_copy(update=back), "train": train}) == own
 
 
 def _unseeded(config: Config) -> TrainConfig:

@@ -22,6 +22,7 @@ class Entry(BaseModel):
     other_splits  the same network, trained and scored by another protocol
     system        of `neuroseg hw list`; a network that does not fit it is not packed
     licence       of the data;  limits  what a user has to know
+    most_drop     what the mIoU may fall by from float to chip at most; a network that loses more is not packed
     vectors       images that firing rates, energy and times are averaged over
     ladder        images of the ladder down to lava-fast;  stock  images for stock Lava
     maps          populations whose spikes are drawn; none: eight of them
@@ -37,6 +38,7 @@ class Entry(BaseModel):
     licence: str
     limits: Annotated[tuple[str, ...], Field(min_length=1)]
     system: str
+    most_drop: Annotated[float, Field(ge=0)] = 0.003
     vectors: Number = 8
     ladder: Number = 20
     stock: Number = 2

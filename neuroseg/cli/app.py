@@ -54,6 +54,13 @@ def in_zoo(given: Any) -> Any:
     return type(given)(resolve_run(given)) if str(given).startswith(PREFIX) else given
 
 
+def config_in_zoo(given: str | None) -> str | None:
+    """Callback of every argument that takes a config: `zoo:NAME` becomes the config of that network, the rest stays."""
+    from neuroseg.zoo.names import PREFIX, network_folder
+
+    return str(network_folder(given) / "config.yaml") if given and given.startswith(PREFIX) else given
+
+
 def outside_zoo(out: Path | None) -> Path | None:
     """Callback of every option that names what is written: the zoo's own networks are refused."""
     from neuroseg.zoo.names import check_not_zoo

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from export.errors import UsageError
-from neuroseg.cli.app import Json, app
+from neuroseg.cli.app import Json, app, config_in_zoo
 
 FAMILY = "mfs-nano"
 
@@ -15,7 +15,10 @@ FAMILY = "mfs-nano"
 @app.command("fit", epilog="Example: neuroseg fit mfs-nano data.size=[96,128] --system oheo_gulch")
 def fit_command(
     config: Annotated[
-        str | None, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")
+        str | None,
+        typer.Argument(
+            metavar="CONFIG", help="A YAML file, a shipped config's name, or zoo:NAME.", callback=config_in_zoo
+        ),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")] = None,
     *,

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from export.errors import UsageError
-from neuroseg.cli.app import Json, NoVerify, app, warn_no_verify
+from neuroseg.cli.app import Json, NoVerify, app, no_run_of_zoo, warn_no_verify
 
 
 @app.command("map", epilog="Example: neuroseg map runs/first.bundle --system oheo_gulch")
 def map_command(
-    network: Annotated[Path, typer.Argument(help="A NetX file, ours or another's, or a bundle.")],
+    network: Annotated[
+        Path, typer.Argument(help="A NetX file, ours or another's, or a bundle.", callback=no_run_of_zoo)
+    ],
     system: Annotated[str, typer.Option(help="A system that `neuroseg hw list` names, or the path of a YAML file.")],
     locate: Annotated[bool, typer.Option("--locate", help="Also place cores on the mesh; hops, time, energy.")] = False,
     rate: Annotated[

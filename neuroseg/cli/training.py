@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
-from neuroseg.cli.app import Json, Out, RunPath, app
+from neuroseg.cli.app import Json, Out, RunPath, app, config_in_zoo
 
-ConfigName = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")]
+ConfigName = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG", help="A YAML file, a shipped config's name, or zoo:NAME.", callback=config_in_zoo),
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Changes to it.")]
 
 

@@ -28,6 +28,7 @@ from neuroseg.commands.console import progress, say, show
 from neuroseg.commands.reference import Samples, Spikes, inputs_of, load_samples, quantized_module, slayer_spikes
 from neuroseg.config import Config
 from neuroseg.train import load_run
+from neuroseg.train.run_folder import scored_list
 from neuroseg.zoo.card import has_card
 
 TARGETS = ("loihi2",)
@@ -130,7 +131,7 @@ def _about(run: Path, config: Config) -> About:
     """The config's name, and the score of `metrics.json`, if it is there and bound to the weights (`load_run` checked)."""
     try:
         metrics = json.loads((run / METRICS).read_text(encoding="utf-8"))
-        miou, split = float(metrics["miou"]), str(metrics["split"])
+        miou, split = float(metrics["miou"]), scored_list(metrics)
         bound = bool(metrics["sha256"][WEIGHTS])
     except (OSError, ValueError, KeyError, TypeError):
         return About(config.name)

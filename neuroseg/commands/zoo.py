@@ -30,6 +30,7 @@ def _row(card: Card) -> dict[str, Any]:
         "summary": card.summary,
         "data": card.data.name,
         "embedded": card.data.embedded,
+        "licence": card.data.licence,
         "miou": card.score.miou,
         "split": card.score.split,
         "protocol": card.score.protocol,

@@ -247,7 +247,7 @@ def _interruptible(out: Path, work: Callable[[], object], where: Callable[[], st
     except (KeyboardInterrupt, SystemExit):
         raise NeurosegError(
             f"training was interrupted {where()}; "
-            f"checkpoints are kept in {out / 'checkpoints'}, no weights were written; go on with --resume, or start over without"
+            f"checkpoints are kept in {out / 'checkpoints'}, no weights were written; go on with --resume, or over with --restart"
         ) from None
     except OSError as error:
         raise UsageError(

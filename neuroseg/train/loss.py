@@ -10,6 +10,8 @@ from torch import Tensor
 
 from neuroseg.data import VOID
 
+CERTAIN = 1e-7  # 1 - p below which the focal loss's factor stands still: a root has no slope at 0
+
 
 def multi_scale_loss(
     logits: tuple[Tensor, ...],
@@ -50,7 +52,7 @@ def _cross_entropy(scores: Tensor, mask: Tensor, weights: Tensor | None, focal_g
     there = mask != VOID
     surprise = F.cross_entropy(scores, mask, ignore_index=VOID, reduction="none")[there]  # -log p
     share = torch.ones_like(surprise) if weights is None else weights[mask[there]]
-    return (share * (1 - torch.exp(-surprise)).clamp(min=0) ** focal_gamma * surprise).sum() / share.sum()
+    return (share * (1 - torch.exp(-surprise)).clamp(min=CERTAIN) ** focal_gamma * surprise).sum() / share.sum()
 
 
 def lovasz_softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -101,6 +101,12 @@ def load_run(run: Path) -> tuple[Config, Any]:
     return config, model.eval()
 
 
+def scored_list(metrics: Mapping[str, Any]) -> str:
+    """Whose images metrics are of: their split's; CamVid's protocol `paper` has the val list for its test split, too."""
+    renamed = metrics.get("protocol") == "paper" and metrics["split"] == "test"
+    return "val" if renamed else str(metrics["split"])
+
+
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)

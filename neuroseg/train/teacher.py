@@ -19,7 +19,8 @@ class Teacher:
     """The class map of a trained RUN for the images that a network trains on. No module: it is not saved with that network.
 
     run     folder of the teacher, or zoo:NAME
-    config  of the network that learns: of the same classes and kind of input, else UsageError
+    config  of the network that learns: of the same data set, split, classes and kind of input, else UsageError. A teacher that
+            saw the images on which its pupil is scored would give them away
     """
 
     def __init__(self, run: str | Path, config: Config) -> None:
@@ -38,6 +39,7 @@ class Teacher:
     def _check(self, run: str | Path, config: Config) -> None:
         for what, own, wanted in (
             ("task", self.config.data.task, config.data.task),
+            ("data set", _data(self.config), _data(config)),
             ("classes", self.config.data.classes, config.data.classes),
             ("inputs", _kind(self.config), _kind(config)),
         ):
@@ -51,6 +53,12 @@ class Teacher:
                 f"train.teacher needs images as inputs, and data.name = {config.data.name} gives {_kind(config)[0]}; "
                 "set train.teacher=null."
             )
+
+
+def _data(config: Config) -> str:
+    """Data set and, where it has several, the protocol that splits it."""
+    protocol = getattr(config.data, "protocol", None)
+    return f"{config.data.name} (data.protocol={protocol})" if protocol else str(config.data.name)
 
 
 def _kind(config: Config) -> tuple[Any, ...]:
