@@ -25,7 +25,7 @@ from neuroseg.commands.console import progress
 from neuroseg.commands.exporting import export_run
 from neuroseg.commands.ladder import ladder
 from neuroseg.commands.parity import parity
-from neuroseg.commands.picture import draw_disagreement, draw_iou
+from neuroseg.commands.picture import draw_disagreement, draw_iou, spread
 from neuroseg.commands.reference import Samples, maps_of, score
 from neuroseg.commands.sides import open_sides
 from neuroseg.metrics import VOID
@@ -392,3 +392,8 @@ def test_the_iou_picture_takes_absent_classes_and_equal_rungs(tmp_path):
     draw_iou(tmp_path / "i.png", ("a", "b"), {"float": [0.5, None], "slayer": [0.4, None], "int": [0.4, None]})
     draw_iou(tmp_path / "j.png", ("a", "b"), {"float": [0.5, None], "slayer": [0.5, None]})
     assert len(colours_in(tmp_path / "i.png")) > len(colours_in(tmp_path / "j.png")) > 2
+
+
+def test_images_of_a_picture_are_spread_over_all():
+    assert spread(101, 6) == [0, 20, 40, 60, 80, 100]
+    assert spread(3, 6) == [0, 1, 2] and spread(1, 6) == [0]

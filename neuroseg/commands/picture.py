@@ -43,20 +43,25 @@ def draw_samples(path: Path, samples: Samples, maps: Mapping[str, Map], count: i
 
 
 def draw_disagreement(path: Path, samples: Samples, maps: Mapping[str, Map], pairs: Sequence[tuple[str, str]]) -> None:
-    """A row per image, at most six: image, truth, the maps of `pairs[0]`, and where the maps of each pair differ.
+    """A row per image, at most six, spread over all: image, truth, maps of `pairs[0]`, and where the maps of each pair differ.
 
     maps   rung -> (N, H, W), at the masks' size
     pairs  the first is (first rung, last rung)
     """
-    count = min(len(samples.images), MOST_ROWS)
+    chosen = spread(len(samples.images), MOST_ROWS)
     shown = {name: maps[name] for name in pairs[0]}
     titles = [f"{left} differs\nfrom {right}" for left, right in pairs]
-    figure, axes = _grid(["image", "truth", *shown, *titles], count, samples, titles=2)
-    for row in range(count):
-        _classes(axes[row], samples, row, shown)
+    figure, axes = _grid(["image", "truth", *shown, *titles], len(chosen), samples, titles=2)
+    for row, index in enumerate(chosen):
+        _classes(axes[row], samples, index, shown)
         for axis, (left, right) in zip(axes[row][2 + len(shown) :], pairs, strict=True):
-            _difference(axis, samples, row, maps[left], maps[right])
+            _difference(axis, samples, index, maps[left], maps[right])
     save_figure(figure, path)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` indices, first and last among them: images that follow each other are often alike."""
+    return [round(i) for i in np.linspace(0, count - 1, min(count, most)).tolist()]
 
 
 def draw_iou(path: Path, names: Sequence[str], ious: Mapping[str, IouPerClass]) -> None:
