@@ -14,7 +14,7 @@ help:
 	@echo "make sanafe     SANA-FE in an environment of its own, for the tests that compare with it; make test does this by itself"
 	@echo "make rivals     the frameworks of make bench, where nothing else can import them; make test does this by itself"
 	@echo "make demo       train, export and run on Lava, on the embedded data; results in runs/demo"
-	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; half an hour"
+	@echo "make camvid     mfs-nano on CamVid from config to report; needs NEUROSEG_DATA; a quarter of an hour"
 	@echo "make readme     write what the README measured anew: from benchmarks/results, and by neuroseg support"
 	@echo "make bench      times beside stock SLAYER, stock Lava and other frameworks; half an hour on an idle machine"
 	@echo "make docs       the documentation as a site; open build/site/index.html"

@@ -1,6 +1,6 @@
 """mfs-nano on CamVid, from config to report: `make camvid`.
 
-Trains (or goes on from what is in runs/camvid-nano), exports, verifies, climbs the ladder, and writes the measured
+Trains by the plan of `benchmarks.accuracy`, or takes what is trained, exports, verifies, climbs the ladder, and writes the
 figures to benchmarks/results/camvid_nano.json, from which `scripts/readme_numbers.py` writes the paragraph of the README.
 Needs CamVid in SegNet's layout: NEUROSEG_DATA names the folder that holds `camvid`.
 """
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+STUDY = "camvid-segnet/nano"  # of the plan
+RUN = ROOT / "runs" / "accuracy" / STUDY
 RUNS = ROOT / "runs" / "camvid-nano"
 RESULT = ROOT / "benchmarks" / "results" / "camvid_nano.json"
 EXACT_IMAGES = 20  # of the ladder down to lava-fast; stock Lava gets STOCK_IMAGES
@@ -29,8 +31,8 @@ KEPT_SCORES = ("arithmetic", "samples", "miou", "pixel_accuracy", "miou_per_imag
 
 def main() -> None:
     """Run every step by the command line, as a user would, and keep what it measured."""
-    run, bundle = RUNS / "run", RUNS / "bundle"
-    trained = train(run)
+    run, bundle = RUN, RUNS / "bundle"
+    trained = train()
     scores = {name: neuroseg("eval", run, *flags) for name, flags in EVALUATIONS.items()}
     exported, export_s = timed("export", run, "--out", bundle, "--vectors", STOCK_IMAGES)
     verified, verify_s = timed("verify", bundle, "--backend", "int", "--backend", "lava-fast")
@@ -64,13 +66,13 @@ def main() -> None:
     print(f"wrote {RESULT.relative_to(ROOT)}")
 
 
-def train(run: Path) -> dict[str, Any]:
+def train() -> dict[str, Any]:
     """The finished run's measures; an interrupted one is resumed."""
-    if (run / "metrics.json").is_file():
-        found: dict[str, Any] = json.loads((run / "metrics.json").read_text())
-        return found
-    resume = ["--resume"] if (run / "checkpoints" / "last.ckpt").is_file() else []
-    return neuroseg("train", "mfs-nano", "--out", run, *resume)
+    if not (RUN / "metrics.json").is_file():
+        command = [sys.executable, "-m", "benchmarks.accuracy", "--only", STUDY]
+        subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=True)
+    found: dict[str, Any] = json.loads((RUN / "metrics.json").read_text())
+    return found
 
 
 def timed(*arguments: object) -> tuple[dict[str, Any], float]:

@@ -2,7 +2,7 @@
 
 Whole training is for a GPU: an epoch of 600 images takes hours on a CPU. This takes the very batches, loss and optimiser that
 `neuroseg train mfs-efs72` begins with, and writes the loss of every step to benchmarks/results/efs72_loss.json, after each
-step, so that it can be ended at any time. Needs CamVid (NEUROSEG_DATA) and some 20 GB of memory.
+step, so that it can be ended at any time. Needs CamVid (NEUROSEG_DATA) and 8 GB of memory.
 """
 
 from __future__ import annotations

@@ -18,10 +18,18 @@ def numbers():
     return module
 
 
-def test_the_camvid_paragraph_is_what_the_committed_result_says(numbers):
-    content = json.loads(numbers.RESULT.read_text())
+def test_what_the_readme_measured_is_what_the_committed_results_and_cards_say(numbers):
     readme = numbers.README.read_text()
-    assert numbers.updated(readme, numbers.paragraph(content)) == readme, "run `make readme`"
+    assert numbers.as_measured(readme) == readme, "run `make readme`"
+
+
+def test_the_table_of_networks_has_a_row_for_each_card_with_its_own_figures(numbers):
+    cards = numbers.road_scenes()
+    rows = numbers.zoo_table(cards).splitlines()[2:]
+    assert len(rows) == len(cards) > 1
+    for card, row in zip(cards, rows, strict=True):
+        assert f"zoo/networks/{card.name}/card.md" in row and f"{card.deployment.neurons_deployed:,}" in row
+        assert f" {card.score.miou:.3f}" in row and f"{-card.ladder.drop:+.4f}" in row
 
 
 def test_another_result_gives_another_paragraph(numbers):
