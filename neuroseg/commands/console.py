@@ -17,6 +17,7 @@ from rich.table import Table
 messages = Console(stderr=True, markup=False)  # tables and progress never mix with JSON on standard output
 
 Report = Callable[[int, int], None]
+SHORT_NAME = 20  # characters: a name in the first column that a narrow terminal does not fold
 LOG_PERCENT, LOG_SECONDS = 10, 10.0  # a log file gets a line at most every 10 % and every 10 s
 
 
@@ -30,7 +31,8 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         number = bool(rows) and isinstance(rows[0][i], (int, float))
-        table.add_column(column, justify="right" if number else "left", overflow="fold")  # names stay whole
+        name = i == 0 and all(len(_cell(row[0])) <= SHORT_NAME for row in rows)  # on one line, to be copied
+        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=name)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     messages.print(table)

@@ -14,7 +14,7 @@ from neuroseg.zoo.card import Card, read_card
 from neuroseg.zoo.names import PREFIX, network_folder, network_names
 from neuroseg.zoo.page import card_page, with_unit
 
-COLUMNS = ("name", "data", "mIoU", "split", "parameters", "neurons", "deployed", "cores", "energy per image")
+COLUMNS = ("name", "mIoU", "of", "neurons", "cores", "energy an image")
 WEIGHTS = "weights.safetensors"
 
 
@@ -48,16 +48,19 @@ def show_list(content: dict[str, Any]) -> None:
     rows = [
         (
             row["name"],
-            row["data"],
             f"{row['miou']:.4f}",
-            _split(row),
-            *(row[key] for key in ("parameters", "neurons", "neurons_deployed")),
+            f"{row['data']} {_split(row)}",
+            row["neurons_deployed"],
             f"{row['cores']:,} on {row['chips']}",
             f"{with_unit(row['energy_j']['low'], 'J')} to {with_unit(row['energy_j']['high'], 'J')}",
         )
         for row in content["networks"]
     ]
-    show("networks of the zoo; cores on chips; dynamic energy on Loihi 2, an estimate", COLUMNS, rows)
+    show(
+        "networks of the zoo: neurons as deployed, cores on chips, dynamic energy on Loihi 2 (an estimate)",
+        COLUMNS,
+        rows,
+    )
     if any(row["chosen_on_it"] for row in content["networks"]):
         say("* the best epoch was chosen on these images: the score is optimistic. The card has other splits.")
     say(
@@ -67,7 +70,7 @@ def show_list(content: dict[str, Any]) -> None:
 
 def _split(row: dict[str, Any]) -> str:
     protocol = f" ({row['protocol']})" if row["protocol"] else ""
-    return f"{row['split']}{protocol}{'*' if row['chosen_on_it'] else ''}, {row['samples']} images"
+    return f"{row['split']}{protocol}{'*' if row['chosen_on_it'] else ''}"
 
 
 def read_network(name: str) -> dict[str, Any]:
