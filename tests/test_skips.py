@@ -104,4 +104,4 @@ def test_the_command_prints_tables_and_json(cli, monkeypatch):
     told = json.loads(out)
     assert code == 0 and told["schema_version"] == 1 and told["ways"][0]["name"] == "relay"
     assert told["ways"][0]["neurons_low"] == 332_640 and told["ways"][1]["stock"] is False
-    assert told["skips"][0]["source"] == "encoder0.output"
+    assert told["skips"][0]["source"] == "encoder0.image_lif"

@@ -145,7 +145,7 @@ def test_the_papers_schedules_are_theirs(name: str) -> None:
 
 def test_a_diverged_training_says_to_lower_the_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "neuroseg.train.task.multi_scale_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True)
+        "neuroseg.train.task.multi_scale_loss", lambda *_, **__: torch.tensor(float("nan"), requires_grad=True)
     )
     with pytest.raises(NeurosegError, match="loss became nan in epoch 0, batch 0.*lower train.lr"):
         train(load_config("mfs-tiny"), tmp_path)
