@@ -72,10 +72,13 @@ def outside_zoo(out: Path | None) -> Path | None:
 
 def no_run_of_zoo(bundle: Path) -> Path:
     """Callback of every argument that takes a bundle: a network of the zoo has to be exported first."""
+    from neuroseg.zoo.names import PREFIX
+
     name = str(bundle)
-    if name.startswith("zoo:"):
+    if name.startswith(PREFIX):
+        out = f"{name.removeprefix(PREFIX)}.bundle"
         raise UsageError(
-            f"'{name}' is a trained network, not a bundle. Export it first: neuroseg export {name} --out {name[4:]}.bundle"
+            f"'{name}' is a trained network, not a bundle. Export it first: neuroseg export {name} --out {out}"
         )
     return bundle
 

@@ -62,7 +62,9 @@ def show_list(content: dict[str, Any]) -> None:
         rows,
     )
     if any(row["chosen_on_it"] for row in content["networks"]):
-        say("* the best epoch was chosen on these images: the score is optimistic. The card has other splits.")
+        say(
+            "* the best epoch was chosen on these images: the score is optimistic. Its card tells other splits, if any."
+        )
     say(
         f"neuroseg zoo show NAME prints a card. {PREFIX}NAME stands for a RUN: neuroseg export {PREFIX}NAME --out FOLDER"
     )
