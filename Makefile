@@ -38,7 +38,7 @@ demo: $(PROJECT)
 	$(BIN)/neuroseg demo --out runs/demo
 
 camvid: $(PROJECT)
-	$(BIN)/python benchmarks/camvid_nano.py
+	$(BIN)/python -m benchmarks.camvid_nano
 	$(BIN)/python scripts/readme_numbers.py
 
 readme: $(PROJECT)

@@ -14,10 +14,10 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.commands import ROOT, neuroseg
+
 STUDY = "camvid-segnet/nano"  # of the plan
 RUN = ROOT / "runs" / "accuracy" / STUDY
 RUNS = ROOT / "runs" / "camvid-nano"
@@ -79,17 +79,6 @@ def timed(*arguments: object) -> tuple[dict[str, Any], float]:
     """JSON of a command, and its seconds."""
     start = time.perf_counter()
     return neuroseg(*arguments), time.perf_counter() - start
-
-
-def neuroseg(*arguments: object) -> dict[str, Any]:
-    """JSON of one command."""
-    command = [sys.executable, "-m", "neuroseg.cli", *map(str, arguments), "--json"]
-    print("neuroseg", *command[3:], flush=True)
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"that failed with exit code {done.returncode}; nothing was written to {RESULT.relative_to(ROOT)}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 if __name__ == "__main__":

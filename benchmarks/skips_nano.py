@@ -1,4 +1,4 @@
-"""What taking skips elsewhere costs in accuracy and saves in neurons: mfs-nano on CamVid, `python benchmarks/skips_nano.py`.
+"""What taking skips elsewhere costs in accuracy and saves in neurons: mfs-nano on CamVid, `python -m benchmarks.skips_nano`.
 
 Trains the network of benchmarks/networks/mfs-nano.yaml with its attention taken from the encoder's end and from its first
 spikes (or goes on from what is in runs/nano-output and runs/nano-first), scores both, and writes them beside each other to
@@ -12,7 +12,8 @@ import os
 import platform
 from typing import Any
 
-from camvid_nano import EVALUATIONS, KEPT_SCORES, ROOT, neuroseg
+from benchmarks.camvid_nano import EVALUATIONS, KEPT_SCORES
+from benchmarks.commands import ROOT, neuroseg
 
 CONFIG = ROOT / "benchmarks" / "networks" / "mfs-nano.yaml"
 RUNS = ROOT / "runs"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.zoo.packing import ROOT, missing_runs, pack
+from benchmarks.commands import ROOT
+from benchmarks.zoo.packing import missing_runs, pack
 from benchmarks.zoo.plan import PLAN, read_plan
 from neuroseg.zoo import NETWORKS
 

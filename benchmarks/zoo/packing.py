@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.commands import neuroseg
 from benchmarks.zoo.cards import CONFIG, METRICS, WEIGHTS, Measured, card_of
 from benchmarks.zoo.plan import Entry
 from export.errors import NeurosegError
@@ -22,7 +22,6 @@ from neuroseg.train import load_run
 from neuroseg.zoo.card import CARD, CARD_PAGE, PICTURES, Picture, has_card
 from neuroseg.zoo.page import card_page
 
-ROOT = Path(__file__).parents[2]
 MOST_WEIGHTS = 5_000_000  # bytes
 MOST_REST = 600_000  # bytes of an entry beside its weights
 COLOURS = 128  # of a picture: drawings need no more
@@ -170,17 +169,6 @@ def _subject(entry: Entry, run: Path) -> dict[str, Any]:
     """What measurements depend on."""
     asked = entry.model_dump(mode="json", include={"system", "vectors", "ladder", "stock", "maps"})
     return {"weights_sha256": sha256(run / WEIGHTS), **asked}
-
-
-def neuroseg(*arguments: object) -> dict[str, Any]:
-    """JSON of one command; the program ends where it fails."""
-    command = [sys.executable, "-m", "neuroseg.cli", *map(str, arguments), "--json"]
-    print("neuroseg", *command[3:], flush=True)
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"that failed with exit code {done.returncode}; nothing was packed")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 def shrink(source: Path, target: Path) -> None:
