@@ -17,6 +17,6 @@ def neuroseg(*arguments: object) -> dict[str, Any]:
     print("neuroseg", *command[3:], flush=True)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        sys.exit(f"that failed with exit code {done.returncode}; no result was written")
+        sys.exit(f"that failed with exit code {done.returncode}; nothing was written")
     result: dict[str, Any] = json.loads(done.stdout)
     return result

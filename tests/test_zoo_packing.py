@@ -142,7 +142,7 @@ def test_a_run_that_is_missing_is_told_and_left_out(runs, capsys, monkeypatch):
 
 def test_a_failing_command_packs_nothing(runs, monkeypatch):
     entry = Entry.model_validate({"run": "first", **WORDS, "system": "unknown"})
-    with pytest.raises(SystemExit, match="failed with exit code 2; nothing was packed"):
+    with pytest.raises(SystemExit, match="failed with exit code 2; nothing was written"):
         pack("one", entry, runs, runs / "zoo")
     assert not (runs / "zoo").exists()
 
