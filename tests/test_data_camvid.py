@@ -10,7 +10,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from export.errors import DataError
+from neuroseg.config import load_config
 from neuroseg.data import VOID, Augment, CamVid
+from neuroseg.train import dataset
 
 SIZE = (12, 16)
 AUGMENT = Augment(scale=(0.6, 1.6), brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
@@ -92,6 +94,13 @@ def test_training_masks_follow_the_image_and_evaluation_masks_the_file(folder, s
     assert (tuple(image.shape), tuple(mask.shape)) == ((3, *image_size), mask_size)
     assert (data.size, data.label_size) == (image_size, mask_size)
     assert 0 <= image.min() <= image.max() <= 1
+
+
+@pytest.mark.parametrize(("change", "scored"), [([], (180, 240)), (["data.label_size=null"], SIZE)])
+def test_a_config_scores_against_labels_of_the_papers_size_unless_told_to_take_the_files(folder, change, scored):
+    config = load_config("mfs-nano", [f"data.root={folder}", "data.size=[16,32]", *change])
+    assert dataset(config, "test")[0][1].shape == scored
+    assert dataset(config, "train", training=True)[0][1].shape == (16, 32)
 
 
 def test_resizing_averages_images_and_picks_labels_under_the_same_centres(folder):

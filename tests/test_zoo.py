@@ -11,6 +11,7 @@ from test_help import LEAVES
 from benchmarks.zoo.plan import read_plan
 from export.errors import FileFormatError, UsageError
 from export.files import sha256
+from neuroseg.config import load_config
 from neuroseg.models.count import parameter_count
 from neuroseg.train import load_run
 from neuroseg.train.run_folder import METRICS, prepare_run, scored_list
@@ -63,6 +64,7 @@ def test_a_card_agrees_with_metrics_and_config(name):
     assert card.data.name == config.data.name and card.data.size == tuple(config.data.size)
     kept = config.train.model_dump(mode="json")
     assert {key: kept[key] for key in card.recipe.train} == card.recipe.train
+    assert load_config(card.recipe.config, card.score.changes) == config
     assert (card.recipe.best_epoch, card.recipe.best_val_miou) == (metrics["best_epoch"], metrics["best_val_miou"])
 
 
@@ -78,6 +80,7 @@ def test_a_card_tells_a_network_that_fits_and_fires_alike_on_every_rung(name):
     assert card.ladder.drop == rungs[0].miou - rungs[-1].miou <= read_plan()[name].most_drop <= 0.01
     assert card.recipe.train["qat_epochs"] == 0 or card.ladder.drop <= 0.003
     assert card.score.seed not in [score.seed for score in card.other_seeds]
+    assert card.of_ann is None or card.of_ann >= 0.85
 
 
 @every_network

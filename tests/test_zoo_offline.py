@@ -105,7 +105,10 @@ def test_a_data_set_that_is_there_is_used_and_a_damaged_one_is_no_missing_one(cl
     code, out, err = cli("export", run, "--out", away / "with", "--json")
     report = json.loads(out)
     assert code == 0 and TOLD not in err
-    assert (report["vectors_from"], report["vectors_stand_in"]) == ("the test split of 'camvid'", False)
+    assert (report["vectors_from"], report["vectors_stand_in"]) == (
+        "the first image of the val split of 'camvid'",
+        False,
+    )
     assert not any("photographs" in warning for warning in report["warnings"])
     next((folder / "test").iterdir()).unlink()
     code, _, err = cli("export", run, "--out", away / "damaged")
@@ -121,7 +124,11 @@ def test_samples_know_what_they_are(away):
     assert samples.stand_ins and not samples.scored and "'camvid'" in samples.source
     assert samples.masks.shape == (2, *SIZE) and (samples.masks == VOID).all() and samples.compared.all()
     embedded = load_samples(load_config("demo"), 2, replaceable=True)
-    assert not embedded.stand_ins and embedded.scored and embedded.source == "the test split of 'digits'"
+    assert (
+        not embedded.stand_ins
+        and embedded.scored
+        and embedded.source == "the first 2 images of the test split of 'digits'"
+    )
     with pytest.raises(MissingData):
         load_samples(config, 2)
 

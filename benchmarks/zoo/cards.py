@@ -53,6 +53,7 @@ def card_of(name: str, entry: Entry, runs: Path, measured: Measured, pictures: t
         iou_per_class=dict(zip(metrics["class_names"], metrics["iou_per_class"], strict=True)),
         other_seeds=tuple(score_of(runs / seed) for seed in entry.seeds),
         ann=score_of(runs / entry.ann) if entry.ann else None,
+        ann_seeds=tuple(score_of(runs / seed) for seed in entry.ann_seeds),
         other_splits=tuple(score_of(runs / other) for other in entry.other_splits),
         deployment=_deployment(measured.report),
         ladder=_ladder(measured.ladder, measured.stock),
@@ -82,7 +83,10 @@ def score_of(run: Path) -> Score:
         "parameters",
     )
     return Score(
-        **{key: metrics[key] for key in same}, split=scored_list(metrics), chosen_on_it=metrics["protocol"] == "paper"
+        **{key: metrics[key] for key in same},
+        split=scored_list(metrics),
+        changes=changes_of(load_config(run / CONFIG)),
+        chosen_on_it=metrics["protocol"] == "paper",
     )
 
 
@@ -111,9 +115,7 @@ def _differing(shipped: Mapping[str, Any], own: Mapping[str, Any], prefix: str =
 
 def _recipe(config: Config, metrics: Mapping[str, Any]) -> Recipe:
     measured = {key: metrics[key] for key in ("best_epoch", "best_val_miou", "train_time_s")}
-    return Recipe(
-        config=config.name, changes=changes_of(config), train=config.train.model_dump(mode="json"), **measured
-    )
+    return Recipe(config=config.name, train=config.train.model_dump(mode="json"), **measured)
 
 
 def _deployment(report: Mapping[str, Any]) -> Deployment:
@@ -126,6 +128,7 @@ def _deployment(report: Mapping[str, Any]) -> Deployment:
         "energy_j": energy[chip]["dynamic_energy_j"],
         "static_energy_j": energy[chip]["static_energy_j"],
         "time_per_sample_s": energy[chip]["time_per_sample_s"],
+        "latency_s": report["latency"]["latency_time_s"],
     }
     return Deployment(
         target=chip,
@@ -137,7 +140,7 @@ def _deployment(report: Mapping[str, Any]) -> Deployment:
 
 def _ladder(ladder: Mapping[str, Any], stock: Mapping[str, Any]) -> Ladder:
     rungs = tuple(
-        Rung(**{key: row[key] for key in ("name", "exact", "miou", "compared", "mismatches")})
+        Rung(**{key: row[key] for key in ("name", "exact", "miou", "compared", "mismatches", "pixel_agreement")})
         for row in ladder["rungs"]
     )
     return Ladder(

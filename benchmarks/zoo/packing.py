@@ -30,7 +30,7 @@ RUNGS = "float,folded,slayer,int,lava-fast"
 MAPPED_IMAGES = 2
 CAPTIONS = {
     "classes.png": "Images that it did not train on: image, truth, the trained network in torch (float), the exported one on "
-    "Lava (lava-fast), and where these two differ",
+    "Lava (lava-fast), and in red where these two differ. Black pixels of the truth are void: they have no class",
     "maps.png": "Where it spikes: spikes per neuron and step at each place, under the edges of the image",
     "rates.png": "Spikes per neuron and step of every population",
 }
@@ -109,21 +109,24 @@ def check_relatives(entry: Entry, runs: Path) -> None:
             sys.exit(
                 f"'{runs / run}' is not the network of '{entry.run}' with another split: its model, train or data section says so"
             )
-    if entry.ann:
-        twin = load_config(runs / entry.ann / CONFIG)
-        if not _is_twin(twin, own):
+    twins = {run: load_config(runs / run / CONFIG) for run in entry.anns}
+    for run, twin in twins.items():
+        if not _is_twin(twin, own, any_seed=run in entry.ann_seeds):
             sys.exit(
-                f"'{runs / entry.ann}' is no ANN twin of '{entry.run}': it needs model.neuron=relu, model.steps=1, "
+                f"'{runs / run}' is no ANN twin of '{entry.run}': it needs model.neuron=relu, model.steps=1, "
                 "train.qat_epochs=0, and all else the same"
             )
+    if len({twin.train.seed for twin in twins.values()}) != len(entry.anns):
+        sys.exit(f"the ANN twins of '{entry.run}', {', '.join(entry.anns)}, do not all have another train.seed")
 
 
-def _is_twin(twin: Config, own: Config) -> bool:
+def _is_twin(twin: Config, own: Config, any_seed: bool) -> bool:
     """Whether a config is another's with ReLU."""
     if getattr(twin.model, "neuron", None) != "relu" or twin.train.qat_epochs:
         return False
     back = {"neuron": getattr(own.model, "neuron", None), "steps": own.model.steps}
-    train = twin.train.model_copy(update={"qat_epochs": own.train.qat_epochs})
+    seed = own.train.seed if any_seed else twin.train.seed
+    train = twin.train.model_copy(update={"qat_epochs": own.train.qat_epochs, "seed": seed})
     return twin.model_copy(update={"model": twin.model.model_copy(update=back), "train": train}) == own
 
 

@@ -18,7 +18,7 @@ class Entry(BaseModel):
 
     run           whose weights are packed
     seeds         of the same config with other seeds
-    ann           the same network with ReLU
+    ann           the same network with ReLU;  ann_seeds  the same with other seeds
     other_splits  the same network, trained and scored by another protocol
     system        of `neuroseg hw list`; a network that does not fit it is not packed
     licence       of the data;  limits  what a user has to know
@@ -33,6 +33,7 @@ class Entry(BaseModel):
     run: Folder
     seeds: tuple[Folder, ...] = ()
     ann: Folder | None = None
+    ann_seeds: tuple[Folder, ...] = ()
     other_splits: tuple[Folder, ...] = ()
     summary: str
     licence: str
@@ -45,9 +46,14 @@ class Entry(BaseModel):
     maps: tuple[str, ...] = ()
 
     @property
+    def anns(self) -> tuple[str, ...]:
+        """The ANN twins, of every seed."""
+        return (*([self.ann] if self.ann else []), *self.ann_seeds)
+
+    @property
     def runs(self) -> tuple[str, ...]:
         """Every RUN that is needed."""
-        return (self.run, *self.seeds, *([self.ann] if self.ann else []), *self.other_splits)
+        return (self.run, *self.seeds, *self.anns, *self.other_splits)
 
 
 def read_plan(path: Path = PLAN) -> dict[str, Entry]:

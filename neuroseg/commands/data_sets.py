@@ -100,7 +100,7 @@ DSEC_PARTS = (*(("train", name) for name in dsec.TRAIN), *(("test", name) for na
 _BSD = ("train400", "set12", "bsd68")
 # In the order in which they are tried.
 LAYOUTS: list[Layout] = [
-    Layout("camvid", _has("trainannot", "valannot", "testannot"), _root()),
+    Layout("camvid", _has("trainannot", "valannot", "testannot"), _root(label_size=None)),
     Layout("camseq01", _is_camseq, _root()),
     Layout("drive", _has("training/images", "training/1st_manual", "test/1st_manual"), _root(patch=None)),
     Layout("isbi-em", _has("train/image", "train/label"), _root()),

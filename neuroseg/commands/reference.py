@@ -21,6 +21,7 @@ from neuroseg.data.stand_ins import PHOTOGRAPHS, stand_ins
 from neuroseg.metrics import VOID, class_map, confusion_matrix, miou, pixel_agreement
 from neuroseg.models import quantized, record_spikes
 from neuroseg.train import dataset, load_run
+from neuroseg.train.run_folder import listed_split
 
 BATCH = 4
 Spikes = dict[str, NDArray[np.uint8]]
@@ -100,7 +101,8 @@ def load_samples(config: Config, count: int, flag: str = "--samples", *, replace
     masks = np.stack([np.asarray(mask) for _, mask in pairs])
     masks = masks if denoising else masks.astype(np.int64)
     names, colours = tuple(items.class_names), getattr(items, "colours", None)
-    source = f"the test split of '{config.data.name}'"
+    first = "the first image" if count == 1 else f"the first {count} images"
+    source = f"{first} of the {listed_split(config, 'test')} split of '{config.data.name}'"
     return Samples(images, masks, items.classes, names, colours, denoising, source)
 
 

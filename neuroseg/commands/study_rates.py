@@ -24,6 +24,7 @@ from neuroseg.config import Config
 from neuroseg.models.record import evaluating
 from neuroseg.train import dataset, load_run
 from neuroseg.train.padding import padded
+from neuroseg.train.run_folder import listed_split
 
 NAME = "rates"
 MOST_MAPS = 8  # populations in the picture of maps, unless they are named
@@ -67,7 +68,7 @@ def rates(
         )
     chosen = _chosen(tuple(counts.populations), populations)
     arithmetic = "integer" if task.in_integers else "real"
-    study = Study(out, NAME, {**subject_of(config, run), "split": split}, restart=True)
+    study = Study(out, NAME, {**subject_of(config, run), "split": listed_split(config, split)}, restart=True)
     result = study.finish(samples=samples, arithmetic=arithmetic, **_result(counts, images), png=dict(PICTURES))
     draw_rates(out / PICTURES["rates"], result, config.name)
     draw_synops(out / PICTURES["synops"], result, config.name)

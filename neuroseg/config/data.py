@@ -44,7 +44,8 @@ class CamVidConfig(DataSection):
 
     root      its folder; a relative one is looked up in $NEUROSEG_DATA, then in the current folder
     protocol  segnet: the three lists as they are; paper: trains on train + test, evaluates on val (MFS-Seg)
-    size      (height, width) of the images that the network gets; scores are against the labels as they are
+    size      (height, width) of the images that the network gets
+    label_size  (height, width) of the labels that scores are against, MFS-Seg's; null: as in the files
     augment   changes to training images; null: none
     """
 
@@ -52,6 +53,7 @@ class CamVidConfig(DataSection):
     root: str = "camvid"
     protocol: Literal["segnet", "paper"] = "segnet"
     size: tuple[Side, Side] = (180, 240)
+    label_size: tuple[Side, Side] | None = (180, 240)
     augment: AugmentConfig | None = AugmentConfig()
 
     @property

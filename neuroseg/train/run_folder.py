@@ -107,6 +107,11 @@ def scored_list(metrics: Mapping[str, Any]) -> str:
     return "val" if renamed else str(metrics["split"])
 
 
+def listed_split(config: Config, split: str) -> str:
+    """The list whose images a config has for a split."""
+    return scored_list({"protocol": getattr(config.data, "protocol", None), "split": split})
+
+
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -39,6 +40,7 @@ class Score(Part):
 
     split          train, val or test
     protocol       which lists make the splits, where a data set has several; null: it has one
+    changes        key=value that make its config of the recipe's shipped one
     chosen_on_it   whether the best epoch was chosen on the same images: then the score is optimistic
     samples        images
     arithmetic     integer: the chip's; real
@@ -47,6 +49,7 @@ class Score(Part):
 
     split: Text
     protocol: str | None
+    changes: tuple[str, ...]
     chosen_on_it: bool
     samples: Count
     arithmetic: Literal["integer", "real"]
@@ -73,28 +76,27 @@ class Data(Part):
 class Recipe(Part):
     """How it was trained.
 
-    config      name of the shipped config;  changes  key=value, which together give the config.yaml beside the card
+    config      name of the shipped config, which with the changes of its score gives the config.yaml beside the card
     train       the train section, whole
     best_epoch  whose weights these are
     """
 
     config: Text
-    changes: tuple[str, ...]
     train: dict[str, Any]
     best_epoch: Count
     best_val_miou: Rate
     train_time_s: float
 
-    @property
-    def command(self) -> str:
-        """How to train it again, but for --out."""
-        return shlex.join(["neuroseg", "train", self.config, *self.changes])
+    def command(self, of: Score) -> str:
+        """How to train what has this score again, but for --out."""
+        return shlex.join(["neuroseg", "train", self.config, *of.changes])
 
 
 class Deployment(Part):
     """What it takes on the chip (`report.json` of its export); energies are estimates, averages over `test_vectors` images.
 
     neurons            LIF neurons as trained;  neurons_deployed  with OR, AND and relay neurons
+    time_per_sample_s  from one image to the next;  latency_s  from an image's first step to its last output
     energy_j           dynamic, per image;  static_energy_j  per image, of the chips that are switched on
     energy_45nm_j      by the papers' arithmetic: as trained and as deployed
     """
@@ -115,17 +117,23 @@ class Deployment(Part):
     energy_j: Range
     static_energy_j: Range
     time_per_sample_s: Range
+    latency_s: Range
     energy_45nm_j: dict[Literal["as_trained", "as_deployed"], float]
 
 
 class Rung(Part):
-    """One form of the network on the images of the ladder; `compared` and `mismatches` are neuron-steps to the rung before."""
+    """One form of the network on the images of the ladder, compared with the rung before.
+
+    compared, mismatches  neuron-steps, and those whose spikes differ
+    pixel_agreement       share of pixels with the same class
+    """
 
     name: Text
     exact: bool
     miou: Rate
     compared: Count | None
     mismatches: Count | None
+    pixel_agreement: Rate | None
 
 
 class Ladder(Part):
@@ -155,7 +163,7 @@ class Card(Part):
 
     score         of these weights;  iou_per_class  class -> IoU, null where it does not occur
     other_seeds   the same config with another seed
-    ann           the same network with ReLU instead of spikes
+    ann           the same network with ReLU instead of spikes;  ann_seeds  the same with another seed
     other_splits  the same network trained and scored by another protocol
     """
 
@@ -172,6 +180,7 @@ class Card(Part):
     iou_per_class: dict[str, float | None]
     other_seeds: tuple[Score, ...]
     ann: Score | None
+    ann_seeds: tuple[Score, ...]
     other_splits: tuple[Score, ...]
     deployment: Deployment
     ladder: Ladder
@@ -183,6 +192,23 @@ class Card(Part):
     def seed_scores(self) -> list[float]:
         """mIoU of every seed, this one first."""
         return [self.score.miou, *(score.miou for score in self.other_seeds)]
+
+    @property
+    def scores(self) -> tuple[tuple[str, Score], ...]:
+        """What was trained and scored, in words, and its score; these weights first."""
+        return (
+            ("these weights", self.score),
+            *(("another seed", score) for score in self.other_seeds),
+            *(("ANN twin (ReLU, one step)", score) for score in ([self.ann] if self.ann else [])),
+            *(("ANN twin, another seed", score) for score in self.ann_seeds),
+            *(("trained by another protocol", score) for score in self.other_splits),
+        )
+
+    @property
+    def of_ann(self) -> float | None:
+        """mIoU as a share of the ANN twin's: the mean over seeds of both; None without a twin."""
+        anns = [score.miou for score in ([self.ann] if self.ann else [])] + [score.miou for score in self.ann_seeds]
+        return mean(self.seed_scores) / mean(anns) if anns else None
 
 
 def read_card(folder: Path) -> Card:
