@@ -106,7 +106,7 @@ def test_a_data_set_that_is_there_is_used_and_a_damaged_one_is_no_missing_one(cl
     report = json.loads(out)
     assert code == 0 and TOLD not in err
     assert (report["vectors_from"], report["vectors_stand_in"]) == (
-        "the first image of the val split of 'camvid'",
+        "the first 4 images of the test split of 'camvid'",
         False,
     )
     assert not any("photographs" in warning for warning in report["warnings"])
