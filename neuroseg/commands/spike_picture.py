@@ -35,7 +35,7 @@ def draw_rates(path: Path, result: Mapping[str, Any], title: str) -> None:
         upper = axis.secondary_xaxis("top", functions=(lambda x: x * steps, lambda x: x / steps))
         upper.set_xlabel("spikes per neuron over all steps", fontsize=8)
         upper.tick_params(labelsize=7)
-    figure.suptitle(f"{title}: {result['samples']} images of the {result['split']} split", fontsize=9)
+    figure.suptitle(f"{title}: {result['samples']} images of the {result['list']} split", fontsize=9)
     save(figure, path)
 
 

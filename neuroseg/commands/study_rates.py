@@ -68,7 +68,9 @@ def rates(
         )
     chosen = _chosen(tuple(counts.populations), populations)
     arithmetic = "integer" if task.in_integers else "real"
-    study = Study(out, NAME, {**subject_of(config, run), "split": listed_split(config, split)}, restart=True)
+    study = Study(
+        out, NAME, {**subject_of(config, run), "split": split, "list": listed_split(config, split)}, restart=True
+    )
     result = study.finish(samples=samples, arithmetic=arithmetic, **_result(counts, images), png=dict(PICTURES))
     draw_rates(out / PICTURES["rates"], result, config.name)
     draw_synops(out / PICTURES["synops"], result, config.name)
@@ -170,7 +172,7 @@ def show_rates_study(result: dict[str, Any], out: Path) -> None:
         for row in result["populations"]
     ]
     columns = ("population", "neurons", "per neuron and step", "per neuron, all steps", "follows edges (r)")
-    show(f"spikes, {result['samples']} images of the {result['split']} split", columns, rows)
+    show(f"spikes, {result['samples']} images of the {result['list']} split", columns, rows)
     share = result["synops_per_sample"] / result["dense_per_sample"] if result["dense_per_sample"] else 0.0
     say(
         f"synops per image: {result['synops_per_sample']:,.0f}, {share:.1%} of what they were if all neurons fired at all steps"

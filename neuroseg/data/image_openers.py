@@ -32,7 +32,7 @@ PatchItems: TypeAlias = LabelledPictures | Patches | Tiles
 def resizing(size: Size, augment: AugmentConfig | None, ask: Ask) -> dict[str, Any]:
     """Arguments of a data set of `LabelledPictures` whose pictures are resized to what the network gets.
 
-    Masks are resized, too, for training; else they stay as in the files.
+    Masks are resized, too, for training; else they stay as in the files (CamVid has a size of its own for them).
     """
     changes = augmentation(augment, ask)
     label_size = size if ask.training and changes is None else None
