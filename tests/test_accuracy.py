@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import sqrt
+from statistics import mean, stdev
 
 import pytest
 from pydantic import ValidationError
+from scipy.stats import t as student
 
 from benchmarks.accuracy import results, running
 from benchmarks.accuracy.__main__ import chosen
@@ -247,4 +250,19 @@ def test_what_the_page_says_of_the_papers_network_is_what_its_first_steps_gave()
     assert known["steps"] == len(known["losses"]) >= 20 and known["last_mean"] < 0.8 * known["first_mean"]
     page = results.PAGE.read_text(encoding="utf-8")
     said = f"{known['first_mean']:.2f} over the first ten steps, {known['last_mean']:.2f} over the last ten of {known['steps']}"
-    assert said in page
+    tens = [f"{mean(known['losses'][i : i + 10]):.2f}" for i in range(0, known["steps"], 10)]
+    assert said in page and f"by tens {', '.join(tens)}." in page
+
+
+def test_what_the_pages_say_of_chance_in_the_ablation_follows_from_its_seeds():
+    rows = CONTENT["camvid-ablation"]["runs"]
+    seeds = [rows[name]["miou"] for name in PLAN["camvid-ablation"].seeds["base-seeds"]]
+    deviation = stdev(seeds) * sqrt(1 + 1 / len(seeds))
+    limit = student.ppf(0.975, len(seeds) - 1) * deviation
+    page = results.PAGE.read_text(encoding="utf-8")
+    decision = (results.PAGE.parents[1] / "adr" / "020-networks-that-fit.md").read_text(encoding="utf-8")
+    for text in (page, decision):
+        assert f"by {deviation:.3f} (standard deviation)" in text and f"beyond {limit:.3f}" in text
+    bars = [bar for bar in PLAN["camvid-ablation"].bars if bar.less == "base-seeds"]
+    beyond = [bar.more for bar in bars if abs(rows[bar.more]["miou"] - mean(seeds)) > limit]
+    assert beyond == ["constant-rate"] and seeds[0] == max(seeds)

@@ -29,13 +29,14 @@ from neuroseg.data.windows import Patches, Tiles
 PatchItems: TypeAlias = LabelledPictures | Patches | Tiles
 
 
-def resizing(size: Size, augment: AugmentConfig | None, ask: Ask) -> dict[str, Any]:
+def resizing(size: Size, augment: AugmentConfig | None, ask: Ask, label_size: Size | None = None) -> dict[str, Any]:
     """Arguments of a data set of `LabelledPictures` whose pictures are resized to what the network gets.
 
-    Masks are resized, too, for training; else they stay as in the files (CamVid has a size of its own for them).
+    Masks follow the images for training; else they are resized to `label_size`, or stay as in the files.
     """
     changes = augmentation(augment, ask)
-    label_size = size if ask.training and changes is None else None
+    if ask.training:
+        label_size = size if changes is None else None
     return {"size": size, "label_size": label_size, "augment": changes, "seed": ask.seed}
 
 

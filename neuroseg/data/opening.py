@@ -46,9 +46,7 @@ def open_split(config: DataSection, ask: Ask) -> SegmentationData:
 
 
 def _camvid(config: CamVidConfig, ask: Ask) -> CamVid:
-    resized = image_openers.resizing(config.size, config.augment, ask)
-    if not ask.training:
-        resized["label_size"] = config.label_size
+    resized = image_openers.resizing(config.size, config.augment, ask, config.label_size)
     return CamVid(data_folder(config.root), ask.split, protocol=config.protocol, **resized)
 
 

@@ -194,21 +194,24 @@ class Card(Part):
         return [self.score.miou, *(score.miou for score in self.other_seeds)]
 
     @property
+    def anns(self) -> tuple[Score, ...]:
+        """Every ANN twin's score."""
+        return (*([self.ann] if self.ann else []), *self.ann_seeds)
+
+    @property
     def scores(self) -> tuple[tuple[str, Score], ...]:
         """What was trained and scored, in words, and its score; these weights first."""
         return (
             ("these weights", self.score),
             *(("another seed", score) for score in self.other_seeds),
-            *(("ANN twin (ReLU, one step)", score) for score in ([self.ann] if self.ann else [])),
-            *(("ANN twin, another seed", score) for score in self.ann_seeds),
+            *(("ANN twin (ReLU, one step)", score) for score in self.anns),
             *(("trained by another protocol", score) for score in self.other_splits),
         )
 
     @property
     def of_ann(self) -> float | None:
         """mIoU as a share of the ANN twin's: the mean over seeds of both; None without a twin."""
-        anns = [score.miou for score in ([self.ann] if self.ann else [])] + [score.miou for score in self.ann_seeds]
-        return mean(self.seed_scores) / mean(anns) if anns else None
+        return mean(self.seed_scores) / mean(score.miou for score in self.anns) if self.anns else None
 
 
 def read_card(folder: Path) -> Card:
